@@ -1,0 +1,1 @@
+"""The HTTP interface: parses requests, calls the domain, answers."""

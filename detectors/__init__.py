@@ -1,0 +1,1 @@
+"""Detectors measure images. They know no database, no settings and no web."""

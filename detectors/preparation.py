@@ -1,0 +1,159 @@
+"""Turns published ONNX files into graphs that ONNX Runtime loads and that compute in float.
+
+Two kinds of quantised file come from the catalogue's sources:
+
+* `fold`: weights stored as block-quantised integers behind `DequantizeLinear` nodes, which ONNX Runtime refuses
+  (`block_size` on per-tensor nodes). Each becomes the float weight it stands for.
+* `fold-dynamic`: int8 activations (`DynamicQuantizeLinear → MatMulInteger → Cast → Mul`). Each group becomes a
+  float `MatMul` with `(W − zero) · scale` per channel: the activations' quantisation costs CLIP its meaning,
+  the weights' does not.
+
+The result depends on the input bytes only.
+"""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, numpy_helper
+
+from detectors.errors import ModelError
+
+PREPARATION = 1
+"""Version of this module's output: raise it when a prepared file would differ."""
+
+Preparation = Literal["as-is", "fold", "fold-dynamic"]
+
+
+def prepare(published: bytes, how: Preparation) -> bytes:
+    """The graph to serve, made of a published ONNX file. Raises ModelError when it is not the expected kind."""
+    if how == "as-is":
+        return published
+    try:
+        model = onnx.load_from_string(published)
+    except Exception as error:  # protobuf's DecodeError has no stable home between its versions
+        raise ModelError(f"The file is not an ONNX model: {error}") from error
+    _constants_to_initializers(model)
+    {"fold": _fold_dequantize, "fold-dynamic": _fold_dynamic}[how](model)
+    _drop_unused(model)
+    onnx.checker.check_model(model)
+    return model.SerializeToString(deterministic=True)
+
+
+def _constants_to_initializers(model: ModelProto) -> None:
+    """Make every tensor-valued `Constant` node an initializer, so that weights are found in one place."""
+    graph = model.graph
+    for node in [node for node in graph.node if node.op_type == "Constant"]:
+        values = {attribute.name: attribute for attribute in node.attribute}
+        if "value" not in values:
+            continue
+        tensor = values["value"].t
+        tensor.name = node.output[0]
+        graph.initializer.append(tensor)
+        graph.node.remove(node)
+
+
+def _fold_dequantize(model: ModelProto) -> None:
+    """Replace each `DequantizeLinear` of constants by its float value, and drop weights from the inputs."""
+    graph = model.graph
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    for node in [node for node in graph.node if node.op_type == "DequantizeLinear"]:
+        if not all(name in weights for name in node.input):
+            raise ModelError(f"Node {node.name or node.output[0]!r} dequantises an activation: use `fold-dynamic`.")
+        quantised, scale, *zero = (numpy_helper.to_array(weights[name]) for name in node.input)
+        attributes = {attribute.name: attribute.i for attribute in node.attribute}
+        values = _dequantise(
+            quantised, scale, zero[0] if zero else None, attributes.get("axis", 1), attributes.get("block_size", 0)
+        )
+        graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
+        graph.node.remove(node)
+    names = {tensor.name for tensor in graph.initializer}
+    for declared in [value for value in graph.input if value.name in names]:
+        graph.input.remove(declared)
+
+
+def _dequantise(
+    quantised: NDArray[np.generic],
+    scale: NDArray[np.float32],
+    zero: NDArray[np.generic] | None,
+    axis: int,
+    block: int,
+) -> NDArray[np.float32]:
+    """`(quantised − zero) · scale` in float32, with `scale` and `zero` per tensor, per axis or per block of an axis.
+
+    Follows DequantizeLinear-21 of the ONNX operator specification.
+    """
+
+    def spread(parameter: NDArray[np.generic]) -> NDArray[np.generic]:
+        if parameter.size == 1:
+            return parameter.reshape(())
+        if block:
+            repeated = np.repeat(parameter, block, axis=axis)
+            return repeated.take(range(quantised.shape[axis]), axis=axis)
+        return parameter.reshape([-1 if i == axis % quantised.ndim else 1 for i in range(quantised.ndim)])
+
+    centred = quantised.astype(np.float32)
+    if zero is not None:
+        centred = centred - spread(zero).astype(np.float32)
+    return (centred * spread(scale)).astype(np.float32)
+
+
+def _fold_dynamic(model: ModelProto) -> None:
+    """Replace each dynamically quantised matrix product by a float `MatMul`."""
+    graph = model.graph
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    producer = {name: node for node in graph.node for name in node.output}
+    consumers = _consumers(graph.node)
+    for product in [node for node in graph.node if node.op_type == "MatMulInteger"]:
+        quantise = producer[product.input[0]]
+        cast = _only(consumers[product.output[0]], "Cast")
+        rescale = _only(consumers[cast.output[0]], "Mul")
+        scales = producer[next(name for name in rescale.input if name != cast.output[0])]
+        weight_scale = next(name for name in scales.input if name in weights)
+        weight = _dequantise(
+            numpy_helper.to_array(weights[product.input[1]]),
+            numpy_helper.to_array(weights[weight_scale]),
+            numpy_helper.to_array(weights[product.input[3]]),
+            axis=-1,
+            block=0,
+        )
+        name = product.input[1].removesuffix("_quantized") + "_float"
+        graph.initializer.append(numpy_helper.from_array(weight, name))
+        rescale.CopyFrom(
+            onnx.helper.make_node("MatMul", [quantise.input[0], name], [rescale.output[0]], name=product.name)
+        )
+
+
+def _consumers(nodes: Iterable[NodeProto]) -> dict[str, list[NodeProto]]:
+    consumers: dict[str, list[NodeProto]] = {}
+    for node in nodes:
+        for name in node.input:
+            consumers.setdefault(name, []).append(node)
+    return consumers
+
+
+def _only(nodes: list[NodeProto], op_type: str) -> NodeProto:
+    if len(nodes) != 1 or nodes[0].op_type != op_type:
+        found = ", ".join(node.op_type for node in nodes)
+        raise ModelError(f"Expected one {op_type} after a quantised product, found {found or 'nothing'}.")
+    return nodes[0]
+
+
+def _drop_unused(model: ModelProto) -> None:
+    """Remove the nodes, weights and inputs that no output depends on."""
+    graph = model.graph
+    needed = {output.name for output in graph.output}
+    kept: list[NodeProto] = []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+            kept.append(node)
+    del graph.node[:]
+    graph.node.extend(reversed(kept))
+    weights = [tensor for tensor in graph.initializer if tensor.name in needed]
+    del graph.initializer[:]
+    graph.initializer.extend(weights)
+    for declared in [value for value in graph.input if value.name not in needed]:
+        graph.input.remove(declared)

