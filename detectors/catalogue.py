@@ -4,11 +4,12 @@ import tomllib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from detectors.errors import ModelError
+from detectors.preparation import Preparation
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
@@ -52,7 +53,7 @@ class CatalogueEntry(BaseModel):
     sha256: Digest
     bytes: Annotated[int, Field(gt=0)]
     licence: str
-    prepared: Literal["as-is", "fold", "fold-dynamic"]
+    prepared: Preparation
     sources: tuple[Source, ...]
 
     def identity(self, name: str) -> str:

@@ -4,14 +4,16 @@ Two kinds of quantised file come from the catalogue's sources:
 
 * `fold`: weights stored as block-quantised integers behind `DequantizeLinear` nodes, which ONNX Runtime refuses
   (`block_size` on per-tensor nodes). Each becomes the float weight it stands for.
-* `fold-dynamic`: int8 activations (`DynamicQuantizeLinear → MatMulInteger → Cast → Mul`). Each group becomes a
+* `clip-tower`: int8 activations (`DynamicQuantizeLinear → MatMulInteger → Cast → Mul`). Each group becomes a
   float `MatMul` with `(W − zero) · scale` per channel: the activations' quantisation costs CLIP its meaning,
-  the weights' does not.
+  the weights' does not. The class token after each transformer block becomes a second output, `blocks`, so that
+  heads may read any depth from the same pass.
 
 The result depends on the input bytes only.
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import numpy as np
@@ -24,7 +26,11 @@ from detectors.errors import ModelError
 PREPARATION = 1
 """Version of this module's output: raise it when a prepared file would differ."""
 
-Preparation = Literal["as-is", "fold", "fold-dynamic"]
+Preparation = Literal["as-is", "fold", "clip-tower"]
+
+
+CLIP_BLOCKS = 12
+_BLOCK_END = re.compile(r"/encoder/layers\.\d+/Add_1$")
 
 
 def prepare(published: bytes, how: Preparation) -> bytes:
@@ -36,7 +42,7 @@ def prepare(published: bytes, how: Preparation) -> bytes:
     except Exception as error:  # protobuf's DecodeError has no stable home between its versions
         raise ModelError(f"The file is not an ONNX model: {error}") from error
     _constants_to_initializers(model)
-    {"fold": _fold_dequantize, "fold-dynamic": _fold_dynamic}[how](model)
+    _STEPS[how](model)
     _drop_unused(model)
     onnx.checker.check_model(model)
     return model.SerializeToString(deterministic=True)
@@ -61,7 +67,7 @@ def _fold_dequantize(model: ModelProto) -> None:
     weights = {tensor.name: tensor for tensor in graph.initializer}
     for node in [node for node in graph.node if node.op_type == "DequantizeLinear"]:
         if not all(name in weights for name in node.input):
-            raise ModelError(f"Node {node.name or node.output[0]!r} dequantises an activation: use `fold-dynamic`.")
+            raise ModelError(f"Node {node.name or node.output[0]!r} dequantises an activation: use `clip-tower`.")
         quantised, scale, *zero = (numpy_helper.to_array(weights[name]) for name in node.input)
         attributes = {attribute.name: attribute.i for attribute in node.attribute}
         values = _dequantise(
@@ -126,6 +132,24 @@ def _fold_dynamic(model: ModelProto) -> None:
         )
 
 
+def _clip_tower(model: ModelProto) -> None:
+    """Float weights, and the outputs `image_embeds` (batch, 512) and `blocks` (batch, 12, 768)."""
+    _fold_dynamic(model)
+    graph = model.graph
+    ends = [node.output[0] for node in graph.node if _BLOCK_END.search(node.name)]
+    if len(ends) != CLIP_BLOCKS:
+        raise ModelError(f"Expected the ends of {CLIP_BLOCKS} transformer blocks in the CLIP graph, found {len(ends)}.")
+    graph.initializer.append(numpy_helper.from_array(np.array([0], dtype=np.int64), "class_token_index"))
+    tokens = [f"block_{number}_class_token" for number in range(len(ends))]
+    for end, token in zip(ends, tokens, strict=True):
+        graph.node.append(onnx.helper.make_node("Gather", [end, "class_token_index"], [token], axis=1))
+    graph.node.append(onnx.helper.make_node("Concat", tokens, ["blocks"], axis=1))
+    for output in [output for output in graph.output if output.name != "image_embeds"]:
+        graph.output.remove(output)
+    shape = ["batch", CLIP_BLOCKS, 768]
+    graph.output.append(onnx.helper.make_tensor_value_info("blocks", onnx.TensorProto.FLOAT, shape))
+
+
 def _consumers(nodes: Iterable[NodeProto]) -> dict[str, list[NodeProto]]:
     consumers: dict[str, list[NodeProto]] = {}
     for node in nodes:
@@ -157,3 +181,6 @@ def _drop_unused(model: ModelProto) -> None:
     graph.initializer.extend(weights)
     for declared in [value for value in graph.input if value.name not in needed]:
         graph.input.remove(declared)
+
+
+_STEPS: dict[str, Callable[[ModelProto], None]] = {"fold": _fold_dequantize, "clip-tower": _clip_tower}

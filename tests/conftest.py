@@ -1,9 +1,16 @@
 """Fixtures that every test may use."""
 
 import os
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+
+from detectors.runtime import Runtime
+from moderation.database import Database
+from moderation.settings import settings
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -22,3 +29,46 @@ def shared_data() -> Path:
             pytest.fail(message)
         pytest.skip(message)
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def runtime() -> Runtime:
+    """The real models, pulled by `make models`."""
+    return Runtime(settings().models, threads=2)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A new, empty database, on SQLite and on PostgreSQL (where `PALISADE_TEST_POSTGRES_URL` names a server)."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'palisade.db'}"
+        return
+    server = os.environ.get("PALISADE_TEST_POSTGRES_URL")
+    if not server:
+        message = "PALISADE_TEST_POSTGRES_URL names no PostgreSQL server"
+        if required("SERVICES"):
+            pytest.fail(message)
+        pytest.skip(message)
+    name = f"test_{uuid.uuid4().hex}"
+    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"create database {name}"))
+    yield sa.make_url(server).set(database=name).render_as_string(hide_password=False)
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"drop database {name} with (force)"))
+    engine.dispose()
+
+
+@pytest.fixture
+def empty_database(database_url: str) -> Iterator[Database]:
+    """A database without any table."""
+    database = Database(database_url)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def database(empty_database: Database) -> Database:
+    """A database with the newest schema."""
+    empty_database.migrate()
+    return empty_database

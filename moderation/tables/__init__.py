@@ -1,0 +1,18 @@
+"""The tables. Importing this package makes all of them known to `Base.metadata`."""
+
+from moderation.tables.base import DEFAULT_TENANT, Base, new_id, utc_now
+from moderation.tables.scans import IdempotencyKey, Measurement, Scan, StoredImage
+from moderation.tables.tenants import ApiKey, Tenant
+
+__all__ = [
+    "DEFAULT_TENANT",
+    "ApiKey",
+    "Base",
+    "IdempotencyKey",
+    "Measurement",
+    "Scan",
+    "StoredImage",
+    "Tenant",
+    "new_id",
+    "utc_now",
+]

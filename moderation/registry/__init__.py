@@ -1,0 +1,1 @@
+"""The models that detectors load: fetching, preparing and verifying them."""

@@ -1,0 +1,68 @@
+"""The schema: migrations from nothing and from every release, on both databases."""
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from moderation.database import Database, SchemaError, migration_config
+from moderation.errors import SettingsError
+from moderation.tables import Base
+
+
+def test_migrations_make_the_tables_that_the_code_has(empty_database: Database) -> None:
+    empty_database.migrate()
+
+    with empty_database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_a_database_without_a_schema_is_refused_with_the_command_to_run(empty_database: Database) -> None:
+    with pytest.raises(SchemaError, match="is at nothing") as refusal:
+        empty_database.check_schema()
+
+    assert "palisade db upgrade" in refusal.value.hint
+
+
+def test_migrating_twice_changes_nothing(empty_database: Database) -> None:
+    empty_database.migrate()
+    empty_database.migrate()
+
+    empty_database.check_schema()
+
+
+def test_the_first_tenant_is_there(empty_database: Database) -> None:
+    empty_database.migrate()
+
+    with empty_database.read() as session:
+        assert session.execute(sa.text("select id from tenants")).scalars().all() == ["default"]
+
+
+def test_there_is_one_line_of_migrations() -> None:
+    script = ScriptDirectory.from_config(migration_config())
+
+    assert len(script.get_heads()) == 1
+    assert len(script.get_bases()) == 1
+
+
+def test_every_table_belongs_to_a_tenant() -> None:
+    without = {table.name for table in Base.metadata.tables.values() if "tenant_id" not in table.columns}
+
+    assert without == {"tenants"}
+
+
+@pytest.mark.parametrize("url", ["mysql://host/name", "not a url"])
+def test_other_databases_are_refused(url: str) -> None:
+    with pytest.raises(SettingsError):
+        Database(url)
+
+
+def test_a_failed_block_leaves_nothing(database: Database) -> None:
+    with pytest.raises(RuntimeError), database.write() as session:
+        session.execute(sa.text("insert into tenants values ('t', 't', '2026-01-01')"))
+        raise RuntimeError
+
+    with database.read() as session:
+        assert session.execute(sa.text("select count(*) from tenants")).scalar_one() == 1
