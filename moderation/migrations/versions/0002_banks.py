@@ -1,0 +1,14 @@
+"""The tables of banks.
+
+Revision: 0002
+Follows: 0001
+"""
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    pass

@@ -1,0 +1,14 @@
+"""The tables of people.
+
+Revision: 0003
+Follows: 0002
+"""
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    pass
