@@ -138,6 +138,13 @@ class Detector(ABC):
     def detect(self, images: Sequence[Image]) -> list[list[Finding]]:
         """Measure each image: one list of findings per image, in order. Deterministic."""
 
+    def state(self, tenant: str) -> str:  # noqa: ARG002 - for detectors that look things up
+        """Version of what this detector looks up for a tenant (a bank, a gallery), '' for none.
+
+        Findings are measured again when it changes.
+        """
+        return ""
+
     @property
     def model(self) -> str | None:
         """`name@digest` of the weights that score, for `Finding.model`."""

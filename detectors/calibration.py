@@ -90,4 +90,3 @@ class Calibration:
                 hint="Calibrate the model that is served, or serve the one that was calibrated.",
             )
         return calibration
-

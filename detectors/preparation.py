@@ -14,7 +14,7 @@ The result depends on the input bytes only.
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -45,7 +45,7 @@ def prepare(published: bytes, how: Preparation) -> bytes:
     _STEPS[how](model)
     _drop_unused(model)
     onnx.checker.check_model(model)
-    return model.SerializeToString(deterministic=True)
+    return bytes(model.SerializeToString(deterministic=True))
 
 
 def _constants_to_initializers(model: ModelProto) -> None:
@@ -81,9 +81,9 @@ def _fold_dequantize(model: ModelProto) -> None:
 
 
 def _dequantise(
-    quantised: NDArray[np.generic],
+    quantised: NDArray[Any],
     scale: NDArray[np.float32],
-    zero: NDArray[np.generic] | None,
+    zero: NDArray[Any] | None,
     axis: int,
     block: int,
 ) -> NDArray[np.float32]:
@@ -92,7 +92,7 @@ def _dequantise(
     Follows DequantizeLinear-21 of the ONNX operator specification.
     """
 
-    def spread(parameter: NDArray[np.generic]) -> NDArray[np.generic]:
+    def spread(parameter: NDArray[Any]) -> NDArray[Any]:
         if parameter.size == 1:
             return parameter.reshape(())
         if block:
@@ -103,7 +103,7 @@ def _dequantise(
     centred = quantised.astype(np.float32)
     if zero is not None:
         centred = centred - spread(zero).astype(np.float32)
-    return (centred * spread(scale)).astype(np.float32)
+    return np.asarray(centred * spread(scale), dtype=np.float32)
 
 
 def _fold_dynamic(model: ModelProto) -> None:

@@ -2,10 +2,14 @@
 
 import hashlib
 import json
+import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+# Since 1.29 ONNX Runtime reports to its makers unless this is set before it is first imported.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import onnxruntime as ort
 
@@ -76,9 +80,7 @@ class Runtime:
         shorten a single scan.
     """
 
-    def __init__(
-        self, folder: Path, *, threads: int = 1, entries: Mapping[str, CatalogueEntry] | None = None
-    ) -> None:
+    def __init__(self, folder: Path, *, threads: int = 1, entries: Mapping[str, CatalogueEntry] | None = None) -> None:
         self.folder = folder
         self.threads = threads
         self.entries = entries if entries is not None else catalogue()

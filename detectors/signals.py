@@ -41,7 +41,9 @@ class SignalsDetector(Detector):
             fields={
                 "hash": HASH,
                 "quality": Field("int", "0 to 100: how much the hash tells pictures apart."),
-                "hashable": Field("bool", f"Whether the quality reaches {PDQ_QUALITY}, so that matches mean something."),
+                "hashable": Field(
+                    "bool", f"Whether the quality reaches {PDQ_QUALITY}, so that matches mean something."
+                ),
             },
         ),
         Label("phash", "Perceptual hash of the picture (DCT), 64 bits.", fields={"hash": HASH}),

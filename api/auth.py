@@ -1,0 +1,84 @@
+"""Who calls: API keys, and the person at this machine where keys are not required."""
+
+import math
+import time
+
+from fastapi import Request
+from limits import RateLimitItem, parse
+from limits.storage import storage_from_string
+from limits.strategies import MovingWindowRateLimiter
+
+from moderation.errors import AuthenticationError, ForbiddenError, RateLimitError, SettingsError
+from moderation.keys.service import LOCAL_CALLER, Caller, KeyService
+from moderation.settings import Settings
+
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1", "testserver")
+FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+
+
+class Gate:
+    """Lets requests in: knows the caller by its key, and counts its requests."""
+
+    def __init__(self, settings: Settings, keys: KeyService) -> None:
+        self.required = settings.require_key
+        self.keys = keys
+        self.limit = parse_rate(settings.rate_limit)
+        self.limiter = MovingWindowRateLimiter(storage_from_string(settings.rate_limit_storage))
+
+    def caller(self, request: Request) -> Caller:
+        """The caller of a request. Raises AuthenticationError, ForbiddenError or RateLimitError."""
+        secret = _secret(request)
+        if secret is None:
+            if self.required:
+                raise AuthenticationError(
+                    "The request carries no API key.",
+                    hint="Send `Authorization: Bearer <key>`; see `palisade keys create`.",
+                )
+            return _local(request)
+        caller = self.keys.authenticate(secret)
+        self._count(caller)
+        return caller
+
+    def _count(self, caller: Caller) -> None:
+        if self.limiter.hit(self.limit, caller.key_id):
+            return
+        reset = self.limiter.get_window_stats(self.limit, caller.key_id).reset_time
+        raise RateLimitError(
+            f"This key made more than {self.limit.amount} requests in {self.limit.get_expiry()} s.",
+            retry_after=max(1, math.ceil(reset - time.time())),
+            hint="Wait as Retry-After says, or raise PALISADE_RATE_LIMIT.",
+        )
+
+
+def parse_rate(text: str) -> RateLimitItem:
+    """A rate such as `600/minute`. Raises SettingsError."""
+    try:
+        return parse(text)
+    except ValueError:
+        raise SettingsError(
+            f"PALISADE_RATE_LIMIT = {text!r} is not a rate.", hint="Write it as `600/minute`."
+        ) from None
+
+
+def _secret(request: Request) -> str | None:
+    header = request.headers.get("authorization", "")
+    kind, _, secret = header.partition(" ")
+    if not header:
+        return request.headers.get("x-api-key")
+    if kind.lower() != "bearer" or not secret:
+        raise AuthenticationError(
+            "The Authorization header is not a bearer key.", hint="Send `Authorization: Bearer <key>`."
+        )
+    return secret.strip()
+
+
+def _local(request: Request) -> Caller:
+    """Keyless requests are of the person at this machine: not through a proxy, and not by another name (rebinding)."""
+    proxied = [name for name in FORWARDED if name in request.headers]
+    if proxied or request.url.hostname not in LOCAL_HOSTS:
+        raise ForbiddenError(
+            f"This server answers without a key on this machine only, not {'through a proxy' if proxied else 'as'}"
+            f"{'' if proxied else ' ' + repr(request.url.hostname)}.",
+            hint="Run `palisade serve` without `--local`, and make a key with `palisade keys create`.",
+        )
+    return LOCAL_CALLER

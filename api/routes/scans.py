@@ -1,0 +1,152 @@
+"""`/v1/scans`: send an image, get a verdict with its evidence."""
+
+import hashlib
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Response
+
+from api.dependencies import ApplicationDep, CallerDep, ScansDep
+from api.metrics import DETECTOR_FAILURES, DETECTOR_SECONDS, REFUSED, SCAN_SECONDS, SCANS
+from api.schemas.scans import BatchAnswer, BatchItem, ErrorAnswer, ErrorBody, ScanAnswer
+from api.uploads import CONTEXT_LIMITS, BatchDep, UploadDep
+from moderation.application import Application
+from moderation.errors import ModerationError
+from moderation.scans.service import ScanService, Upload
+from moderation.tables import Scan
+
+router = APIRouter(prefix="/v1/scans", tags=["scans"])
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorAnswer} for status in (400, 401, 403, 409, 413, 415, 422, 429, 503)
+}
+
+_CONTEXT = {name: {"type": "string", "maxLength": limit} for name, limit in CONTEXT_LIMITS.items()}
+_POLICY = {"policy": {"type": "string", "maxLength": 100, "description": "A policy's name; the default when absent."}}
+
+SCAN_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["image"],
+                    "properties": {"image": {"type": "string", "format": "binary"}, **_CONTEXT, **_POLICY},
+                }
+            },
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["url"],
+                    "properties": {"url": {"type": "string", "format": "uri"}, **_CONTEXT, **_POLICY},
+                    "additionalProperties": False,
+                },
+                "example": {"url": "https://example.org/photo.jpg", "external_id": "upload-4711", "surface": "post"},
+            },
+        },
+    }
+}
+BATCH_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["image"],
+                    "properties": {
+                        "image": {"type": "array", "items": {"type": "string", "format": "binary"}},
+                        **_CONTEXT,
+                        **_POLICY,
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+@router.post("", status_code=201, response_model=ScanAnswer, responses=ERRORS, openapi_extra=SCAN_BODY)
+def create_scan(
+    upload: UploadDep,
+    caller: CallerDep,
+    app: ApplicationDep,
+    scans: ScansDep,
+    idempotency_key: Annotated[str | None, Header(description="Send it again to get the same answer.")] = None,
+) -> Response:
+    """Scan one image: a multipart form, the bare bytes, or a URL that is fetched for you.
+
+    With a bare body the context goes into the query: `?external_id=…&surface=…&policy=…`.
+    """
+    if idempotency_key is None:
+        return _created(_scan(scans, caller.tenant, upload).model_dump_json())
+    fingerprint = hashlib.sha256(
+        upload.data + json.dumps([upload.context.as_mapping(), upload.policy]).encode()
+    ).hexdigest()
+    return _created(_once(app, caller.tenant, idempotency_key, fingerprint, upload))
+
+
+@router.post("/batch", response_model=BatchAnswer, responses=ERRORS, openapi_extra=BATCH_BODY)
+def create_batch(batch: BatchDep, caller: CallerDep, scans: ScansDep) -> BatchAnswer:
+    """Scan several images under one context: a form with each as a field `image`. One that fails spoils no other."""
+    return BatchAnswer(
+        items=[_batch_item(scans, caller.tenant, number, upload) for number, upload in enumerate(batch.uploads)]
+    )
+
+
+@router.get("/{scan_id}", responses=ERRORS)
+def read_scan(scan_id: str, caller: CallerDep, scans: ScansDep) -> ScanAnswer:
+    """A scan by its id."""
+    caller.require("read")
+    return ScanAnswer.of(scans.find(caller.tenant, scan_id))
+
+
+def _batch_item(scans: ScanService, tenant: str, number: int, upload: Upload) -> BatchItem:
+    try:
+        return BatchItem(index=number, name=upload.name, scan=_scan(scans, tenant, upload))
+    except ModerationError as error:
+        return BatchItem(index=number, name=upload.name, error=ErrorBody(**error.as_dict()))
+
+
+def _once(app: Application, tenant: str, key: str, fingerprint: str, upload: Upload) -> str:
+    """The answer of a request under an idempotency key: the stored one, or a new scan's."""
+    stored = app.idempotency.begin(tenant, key, fingerprint)
+    if stored is not None:
+        return stored
+    try:
+        answer = _scan(app.scans, tenant, upload).model_dump_json()
+    except BaseException:
+        app.idempotency.abandon(tenant, key)
+        raise
+    app.idempotency.complete(tenant, key, answer)
+    return answer
+
+
+def _scan(scans: ScanService, tenant: str, upload: Upload) -> ScanAnswer:
+    try:
+        scan = scans.scan(tenant, upload)
+    except ModerationError as error:
+        REFUSED.labels(error.error_code).inc()
+        raise
+    _observe(scan)
+    return ScanAnswer.of(scan)
+
+
+def _observe(scan: Scan) -> None:
+    reused = str(scan.reused).lower()
+    SCANS.labels(scan.policy, scan.action, reused).inc()
+    if not scan.reused:
+        timings = scan.measurement.timings
+        SCAN_SECONDS.labels(reused).observe(timings["total"] / 1000)
+        for name, milliseconds in timings.items():
+            if name != "total":
+                DETECTOR_SECONDS.labels(name).observe(milliseconds / 1000)
+    for finding in scan.measurement.findings:
+        if finding["status"] == "failed":
+            DETECTOR_FAILURES.labels(finding["detector"]).inc()
+
+
+def _created(answer: str) -> Response:
+    return Response(answer, status_code=201, media_type="application/json")

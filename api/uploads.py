@@ -1,0 +1,133 @@
+"""Reads uploads from requests: multipart forms, raw bodies, and URLs in JSON."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartParser
+
+from api.dependencies import ApplicationDep, CallerDep
+from moderation.application import Application
+from moderation.errors import InvalidRequestError, MediaError, TooLargeError
+from moderation.scans.service import HostContext, Upload
+
+CONTEXT_LIMITS = {"external_id": 200, "uploader": 200, "surface": 100, "locale": 35}
+FIELDS = (*CONTEXT_LIMITS, "policy")
+
+# Uploads stay in memory: their plain bytes are never written to a disk. The body's limit bounds them.
+MultiPartParser.spool_max_size = 1 << 40
+
+
+def host_context(values: Mapping[str, Any]) -> HostContext:
+    """The host's context from form fields, query parameters or JSON. Raises InvalidRequestError."""
+    found: dict[str, str] = {}
+    for name, limit in CONTEXT_LIMITS.items():
+        value = values.get(name)
+        if value in (None, ""):
+            continue
+        if not isinstance(value, str) or len(value) > limit or not value.isprintable():
+            raise InvalidRequestError(
+                f"{name} is not text of at most {limit} printable characters.", hint="Shorten or encode it."
+            )
+        found[name] = value
+    return HostContext(**found)
+
+
+async def read_upload(request: Request, app: ApplicationDep, caller: CallerDep) -> Upload:
+    """The one image of a request. Raises InvalidRequestError, MediaError, TooLargeError or FetchError."""
+    caller.require("scan")
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        return await _from_form(request, app.settings.max_bytes)
+    if kind == "application/json":
+        return await _from_json(request, app)
+    data = await request.body()
+    if not data:
+        raise MediaError(
+            "The request has no body.", code="empty", hint="Send the image's bytes, a form, or a URL in JSON."
+        )
+    query = request.query_params
+    declared = kind if kind.startswith("image/") else None
+    return Upload(data, query.get("name"), declared, host_context(query), policy_name(query))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The images of a batch request, in order."""
+
+    uploads: tuple[Upload, ...]
+
+
+async def read_batch(request: Request, app: ApplicationDep, caller: CallerDep) -> Batch:
+    """The images of a multipart form: every field `image`, under one context. Raises InvalidRequestError."""
+    caller.require("scan")
+    most = app.settings.max_batch
+    form = await _form(request, files=most)
+    files = [value for key, value in form.multi_items() if isinstance(value, UploadFile) and key == "image"]
+    if not files:
+        raise InvalidRequestError("The form has no file field `image`.", hint="Send each image as a field `image`.")
+    values = {**request.query_params, **{key: value for key, value in form.items() if key in FIELDS}}
+    context, policy = host_context(values), policy_name(values)
+    uploads = [await _upload(file, context, policy) for file in files]
+    return Batch(tuple(uploads))
+
+
+async def _from_form(request: Request, limit: int) -> Upload:
+    form = await _form(request, files=1)
+    file = form.get("image") or form.get("file")
+    values = {**request.query_params, **{key: value for key, value in form.items() if key in FIELDS}}
+    if not isinstance(file, UploadFile):
+        raise InvalidRequestError("The form has no file field `image`.", hint="Send it as `curl -F image=@photo.jpg`.")
+    if file.size is not None and file.size > limit:
+        raise TooLargeError(
+            f"The file has {file.size:,} bytes; at most {limit:,} are taken.",
+            code="too_many_bytes",
+            hint="Send a smaller file, or raise PALISADE_MAX_BYTES.",
+        )
+    return await _upload(file, host_context(values), policy_name(values))
+
+
+async def _form(request: Request, *, files: int) -> FormData:
+    try:
+        return await request.form(max_files=files, max_fields=20)
+    except HTTPException as error:
+        raise InvalidRequestError(
+            f"The form cannot be read: {error.detail}", hint=f"Send multipart/form-data with at most {files} files."
+        ) from error
+
+
+async def _upload(file: UploadFile, context: HostContext, policy: str) -> Upload:
+    kind = (file.content_type or "").partition(";")[0].strip().lower()
+    return Upload(await file.read(), file.filename, kind if kind.startswith("image/") else None, context, policy)
+
+
+async def _from_json(request: Request, app: Application) -> Upload:
+    try:
+        values = json.loads(await request.body())
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequestError(f"The body is not JSON: {error}", hint='Send {"url": "https://…"}.') from error
+    if not isinstance(values, dict) or not isinstance(values.get("url"), str):
+        raise InvalidRequestError("The JSON has no text `url`.", hint='Send {"url": "https://…"}.')
+    unknown = sorted(set(values) - {"url", *FIELDS})
+    if unknown:
+        raise InvalidRequestError(f"The JSON has unknown fields: {', '.join(map(repr, unknown))[:200]}.")
+    context, policy = host_context(values), policy_name(values)
+    fetched = await run_in_threadpool(app.client.fetch, values["url"], max_bytes=app.settings.max_bytes)
+    return Upload(fetched.data, None, None, context, policy)
+
+
+def policy_name(values: Mapping[str, Any]) -> str:
+    """The name of the policy that was asked for, '' for the default. Raises InvalidRequestError."""
+    value = values.get("policy") or ""
+    if not isinstance(value, str) or len(value) > 100:
+        raise InvalidRequestError("policy is not a name of at most 100 characters.")
+    return value
+
+
+UploadDep = Annotated[Upload, Depends(read_upload)]
+BatchDep = Annotated[Batch, Depends(read_batch)]

@@ -1,0 +1,25 @@
+"""The `palisade` command."""
+
+import typer
+
+from moderation.commands import db, keys, models, policy
+from moderation.commands.console import errors_for_people
+from moderation.commands.scan import scan
+from moderation.commands.serve import serve
+
+app = typer.Typer(
+    help="Palisade: content moderation for image hosts.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command()(scan)
+app.command()(serve)
+for group in (models, policy, keys, db):
+    app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
+
+
+def main() -> None:
+    """Run the command; our own errors end it with a message, not a trace."""
+    with errors_for_people():
+        app()

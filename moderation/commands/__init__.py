@@ -1,0 +1,1 @@
+"""The `palisade` command: one module for each group of commands."""

@@ -1,0 +1,1 @@
+"""API keys: how a host's services are known, and what they may do."""

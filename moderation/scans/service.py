@@ -1,0 +1,234 @@
+"""Scanning an upload: opened, measured once under each set of models, judged every time, kept as the policy says."""
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from detectors.base import Finding
+from detectors.image import Image
+from moderation import media
+from moderation.database import Database
+from moderation.errors import NotFoundError
+from moderation.media import MediaLimits
+from moderation.policy import Policy, PolicyLibrary, Verdict
+from moderation.scanner import Context, Scanner, image_facts, judge
+from moderation.scans.repository import ScanRepository
+from moderation.storage import ImageStore
+from moderation.tables import Measurement, Scan, StoredImage, new_id, utc_now
+
+
+@dataclass(frozen=True)
+class HostContext:
+    """What the host says of an upload. Kept with the scan, and readable by policies as `context.…`.
+
+    external_id: the host's own id of the image. uploader: the host's id of the account. surface: where it will be shown
+    (`avatar`, `post`, …). locale: of the uploader, a BCP 47 tag.
+    """
+
+    external_id: str = ""
+    uploader: str = ""
+    surface: str = ""
+    locale: str = ""
+
+    def as_mapping(self) -> dict[str, str]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Upload:
+    """An image file as a host sent it, with what was said of it. `policy` is a name, '' for the default."""
+
+    data: bytes
+    name: str | None = None
+    content_type: str | None = None
+    context: HostContext = HostContext()
+    policy: str = ""
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What the verdict and the store need of an image, whether it was opened now or measured before."""
+
+    sha256: str
+    image: Mapping[str, Any]
+    findings: tuple[Finding, ...]
+    timings: Mapping[str, float]
+    warnings: tuple[str, ...]
+    models: str
+    plan: str
+
+
+class ScanService:
+    """Scans uploads of tenants and answers for them later."""
+
+    def __init__(
+        self,
+        database: Database,
+        scanner: Scanner,
+        policies: PolicyLibrary,
+        store: ImageStore,
+        limits: MediaLimits,
+    ) -> None:
+        self.database = database
+        self.scanner = scanner
+        self.policies = policies
+        self.store = store
+        self.limits = limits
+
+    def scan(self, tenant: str, upload: Upload) -> Scan:
+        """Judge an upload and remember it.
+
+        The same bytes under the same models are not measured again: their findings are judged anew, since the policy
+        or the host's context may be another. Raises MediaError, PolicyError, ModelError, StorageError.
+        """
+        started = time.perf_counter()
+        policy = self.policies.get(upload.policy)
+        context = upload.context.as_mapping()
+        sha256 = hashlib.sha256(upload.data).hexdigest()
+        facts = self._measured_before(tenant, sha256, self.scanner.models(tenant), self.scanner.plan(policy, context))
+        opened: Image | None = None
+        if facts is None:
+            with self.scanner.turn():
+                facts, opened = self._measure(tenant, upload, policy, context)
+        verdict = judge(policy, facts.findings, context, facts.image)
+        kept = self._keep(policy, verdict, tenant, sha256, upload.data)
+        facts = replace(facts, timings={**facts.timings, "total": round((time.perf_counter() - started) * 1000, 2)})
+        return self._remember(tenant, upload, facts, verdict, opened=opened, kept=kept)
+
+    def find(self, tenant: str, scan_id: str) -> Scan:
+        """Raises NotFoundError."""
+        with self.database.read() as session:
+            scan = ScanRepository(session, tenant).scan(scan_id)
+        if scan is None:
+            raise NotFoundError(f"There is no scan {scan_id!r}.", hint="Ids look like `scan_01k2…`.")
+        return scan
+
+    def find_image(self, tenant: str, sha256: str, *, limit: int = 20) -> tuple[StoredImage, list[Scan]]:
+        """An image by its SHA-256, with its newest scans. Raises NotFoundError."""
+        with self.database.read() as session:
+            repository = ScanRepository(session, tenant)
+            image = repository.image(sha256)
+            if image is None:
+                raise NotFoundError(f"No image with SHA-256 {sha256!r} was scanned.", hint="Send 64 lower-case digits.")
+            return image, list(repository.scans_of(image.id, limit))
+
+    def _measured_before(self, tenant: str, sha256: str, models: str, plan: str) -> _Facts | None:
+        with self.database.read() as session:
+            repository = ScanRepository(session, tenant)
+            measurement = repository.measurement(sha256, models, plan)
+            image = repository.image(sha256) if measurement else None
+        if measurement is None or image is None:
+            return None
+        findings = tuple(Finding.from_dict(values) for values in measurement.findings)
+        if any(finding.status == "failed" for finding in findings):
+            return None
+        return _Facts(sha256, stored_facts(image), findings, {}, tuple(measurement.warnings), models, plan)
+
+    def _measure(self, tenant: str, upload: Upload, policy: Policy, context: Context) -> tuple[_Facts, Image]:
+        started = time.perf_counter()
+        image = media.open(upload.data, self.limits, name=upload.name, content_type=upload.content_type)
+        opened = round((time.perf_counter() - started) * 1000, 2)
+        measured = self.scanner.measure(image, policy, context, tenant)
+        timings = {"open": opened, **measured.timings}
+        facts = _Facts(
+            image.sha256,
+            image_facts(image),
+            measured.findings,
+            timings,
+            image.warnings,
+            measured.models,
+            measured.plan,
+        )
+        return facts, image
+
+    def _keep(self, policy: Policy, verdict: Verdict, tenant: str, sha256: str, data: bytes) -> bool:
+        keeps = policy.keep == "all" or (policy.keep == "held" and verdict.action in ("hold", "block"))
+        if keeps:
+            self.store.put(tenant, sha256, data)
+        return keeps
+
+    def _remember(
+        self, tenant: str, upload: Upload, facts: _Facts, verdict: Verdict, *, opened: Image | None, kept: bool
+    ) -> Scan:
+        with self.database.write() as session:
+            repository = ScanRepository(session, tenant)
+            if opened:
+                image = repository.add_image(describe_image(tenant, opened, facts.findings))
+                measurement = repository.add_measurement(_measurement(tenant, image, facts))
+            else:
+                image, measurement = self._stored(repository, facts)
+            if kept:
+                image.kept_at = utc_now()
+            scan = Scan(
+                id=new_id("scan"),
+                created_at=utc_now(),
+                tenant_id=tenant,
+                image=image,
+                measurement=measurement,
+                reused=opened is None,
+                action=verdict.action,
+                policy=verdict.policy_name,
+                policy_version=verdict.policy_version,
+                policy_digest=verdict.policy_digest,
+                verdict=verdict.as_dict(),
+                **upload.context.as_mapping(),
+            )
+            repository.add_scan(scan)
+        return scan
+
+    @staticmethod
+    def _stored(repository: ScanRepository, facts: _Facts) -> tuple[StoredImage, Measurement]:
+        image = repository.image(facts.sha256)
+        measurement = repository.measurement(facts.sha256, facts.models, facts.plan)
+        if image is None or measurement is None:
+            raise NotFoundError(f"The image {facts.sha256} was deleted while it was judged.", hint="Send it again.")
+        return image, measurement
+
+
+def _measurement(tenant: str, image: StoredImage, facts: _Facts) -> Measurement:
+    return Measurement(
+        id=new_id("msr"),
+        created_at=utc_now(),
+        tenant_id=tenant,
+        image_id=image.id,
+        models=facts.models,
+        plan=facts.plan,
+        findings=[finding.as_dict() for finding in facts.findings],
+        timings=dict(facts.timings),
+        warnings=list(facts.warnings),
+    )
+
+
+def stored_facts(image: StoredImage) -> dict[str, Any]:
+    """What policies may ask of the file, of an image that was stored: as `scanner.image_facts`."""
+    return {
+        "width": image.width,
+        "height": image.height,
+        "frames": image.frames,
+        "bytes": image.size,
+        "format": image.format,
+    }
+
+
+def describe_image(tenant: str, image: Image, findings: Sequence[Finding]) -> StoredImage:
+    """The row of an opened image, with its hashes and embedding."""
+    pdq, embedding = image.features.get("pdq"), image.features.get("embedding")
+    model = next((f.model for f in findings if f.label == "embedding" and f.status == "ok"), None)
+    return StoredImage(
+        id=new_id("img"),
+        created_at=utc_now(),
+        tenant_id=tenant,
+        sha256=image.sha256,
+        format=image.format,
+        size=len(image.data),
+        width=image.width,
+        height=image.height,
+        frames=image.frame_count,
+        pdq=None if pdq is None else np.ascontiguousarray(pdq[:, 0]).tobytes(),
+        embedding=None if embedding is None else embedding.tobytes(),
+        embedding_model=model,
+    )
