@@ -1,7 +1,8 @@
 """Reads uploads from requests: multipart forms, raw bodies, and URLs in JSON."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -67,38 +68,48 @@ async def read_batch(request: Request, app: ApplicationDep, caller: CallerDep) -
     """The images of a multipart form: every field `image`, under one context. Raises InvalidRequestError."""
     caller.require("scan")
     most = app.settings.max_batch
-    form = await _form(request, files=most)
-    files = [value for key, value in form.multi_items() if isinstance(value, UploadFile) and key == "image"]
-    if not files:
-        raise InvalidRequestError("The form has no file field `image`.", hint="Send each image as a field `image`.")
-    values = {**request.query_params, **{key: value for key, value in form.items() if key in FIELDS}}
-    context, policy = host_context(values), policy_name(values)
-    uploads = [await _upload(file, context, policy) for file in files]
+    async with _form(request, files=most) as form:
+        files = [value for key, value in form.multi_items() if isinstance(value, UploadFile) and key == "image"]
+        if not files:
+            raise InvalidRequestError("The form has no file field `image`.", hint="Send each image as a field `image`.")
+        values = _values(request, form)
+        context, policy = host_context(values), policy_name(values)
+        uploads = [await _upload(file, context, policy) for file in files]
     return Batch(tuple(uploads))
 
 
 async def _from_form(request: Request, limit: int) -> Upload:
-    form = await _form(request, files=1)
-    file = form.get("image") or form.get("file")
-    values = {**request.query_params, **{key: value for key, value in form.items() if key in FIELDS}}
-    if not isinstance(file, UploadFile):
-        raise InvalidRequestError("The form has no file field `image`.", hint="Send it as `curl -F image=@photo.jpg`.")
-    if file.size is not None and file.size > limit:
-        raise TooLargeError(
-            f"The file has {file.size:,} bytes; at most {limit:,} are taken.",
-            code="too_many_bytes",
-            hint="Send a smaller file, or raise PALISADE_MAX_BYTES.",
-        )
-    return await _upload(file, host_context(values), policy_name(values))
+    async with _form(request, files=1) as form:
+        file = form.get("image") or form.get("file")
+        if not isinstance(file, UploadFile):
+            raise InvalidRequestError("The form has no file field `image`.", hint="Send it as `curl -F image=@photo.jpg`.")
+        if file.size is not None and file.size > limit:
+            raise TooLargeError(
+                f"The file has {file.size:,} bytes; at most {limit:,} are taken.",
+                code="too_many_bytes",
+                hint="Send a smaller file, or raise PALISADE_MAX_BYTES.",
+            )
+        values = _values(request, form)
+        return await _upload(file, host_context(values), policy_name(values))
 
 
-async def _form(request: Request, *, files: int) -> FormData:
+@asynccontextmanager
+async def _form(request: Request, *, files: int) -> AsyncIterator[FormData]:
     try:
-        return await request.form(max_files=files, max_fields=20)
+        form = await request.form(max_files=files, max_fields=20)
     except HTTPException as error:
         raise InvalidRequestError(
             f"The form cannot be read: {error.detail}", hint=f"Send multipart/form-data with at most {files} files."
         ) from error
+    try:
+        yield form
+    finally:
+        await form.close()
+
+
+def _values(request: Request, form: FormData) -> dict[str, Any]:
+    """What is said of the images: the query's fields, and the form's over them."""
+    return {**request.query_params, **{key: value for key, value in form.items() if key in FIELDS}}
 
 
 async def _upload(file: UploadFile, context: HostContext, policy: str) -> Upload:

@@ -1,5 +1,6 @@
 """The catalogue of weights: what each file is, must hash to, and may come from (`catalogue.toml`)."""
 
+import hashlib
 import tomllib
 from collections.abc import Mapping
 from functools import cache
@@ -9,7 +10,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from detectors.errors import ModelError
-from detectors.preparation import Preparation
+from detectors.preparation import PREPARATION, Preparation
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
@@ -57,8 +58,13 @@ class CatalogueEntry(BaseModel):
     sources: tuple[Source, ...]
 
     def identity(self, name: str) -> str:
-        """`name@digest`: what findings and heads call these weights."""
-        return f"{name}@{self.sha256[:12]}"
+        """`name@digest`: what findings and heads call these weights as they are served.
+
+        The digest is of the published file, and of how it was prepared where that changed it.
+        """
+        if self.prepared == "as-is":
+            return f"{name}@{self.sha256[:12]}"
+        return f"{name}@{hashlib.sha256(f'{self.sha256}/{self.prepared}/{PREPARATION}'.encode()).hexdigest()[:12]}"
 
 
 def read_catalogue(path: Path) -> Mapping[str, CatalogueEntry]:

@@ -16,7 +16,7 @@ DEVIATION = np.array([0.26862954, 0.26130258, 0.27577711], dtype=np.float32)
 
 
 class EmbeddingDetector(Detector):
-    """CLIP ViT-B/16's image tower (OpenAI, 2021) in float.
+    """CLIP ViT-B/16's image tower (OpenAI, 2021).
 
     Leaves two features for later heads, both from one pass:
     `embedding`, float16 of shape (frames, 512): the projected embedding, not normalised, as it is stored;
@@ -24,7 +24,7 @@ class EmbeddingDetector(Detector):
     """
 
     name = "embedding"
-    cost_ms = 350.0
+    cost_ms = 210.0
     weights = ("clip_vit_b16",)
     provides = ("embedding", "blocks")
     labels = (

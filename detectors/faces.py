@@ -108,30 +108,41 @@ class FacesDetector(Detector):
     def find(self, frame: Frame) -> list[Face]:
         """The faces of a frame, the most certain first.
 
-        The frame fills the network's canvas; where nothing is found it is tried again at a half and at a quarter, for
-        faces that fill the picture are too large for the network at full scale.
+        The frame fills the network's canvas. Where nothing is found it is looked at once more, at a half and at a
+        quarter side by side: a face that fills the picture is too large for the network at full scale.
         """
-        for canvas in (CANVAS, CANVAS // 2, CANVAS // 4):
-            faces = self._find(frame, canvas)
-            if faces:
-                return faces
-        return []
+        return self._find(frame, (CANVAS,)) or self._find(frame, (CANVAS // 2, CANVAS // 4))
 
-    def _find(self, frame: Frame, side: int) -> list[Face]:
-        scale = min(side / max(frame.width, frame.height), 4.0)
-        width, height = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
-        shrink = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    def _find(self, frame: Frame, sides: Sequence[int]) -> list[Face]:
+        """Faces in copies of the frame that fit squares of the given sides, next to each other on one canvas."""
         canvas = np.zeros((CANVAS, CANVAS, 3), dtype=np.float32)
-        canvas[:height, :width] = cv2.resize(frame.pixels, (width, height), interpolation=shrink)[:, :, ::-1]
+        copies = []
+        left = 0
+        for side in sides:
+            copy = fitted(frame, side)
+            canvas[: copy.shape[0], left : left + copy.shape[1]] = copy[:, :, ::-1]
+            copies.append((left, frame.width / copy.shape[1], frame.height / copy.shape[0]))
+            left += side
         outputs = self.session.run(None, {"input": np.ascontiguousarray(canvas.transpose(2, 0, 1)[None])})
         named = {output.name: value[0] for output, value in zip(self.session.get_outputs(), outputs, strict=True)}
         boxes, landmarks, scores = decode(named)
+        for number, (start, stretch_x, stretch_y) in enumerate(copies):
+            middle = boxes[:, 0] + boxes[:, 2] / 2
+            own = (middle >= start) & ((middle < copies[number + 1][0]) if number + 1 < len(copies) else True)
+            stretch = np.array([stretch_x, stretch_y], dtype=np.float32)
+            boxes[own] = (boxes[own] - [start, 0, 0, 0]) * np.tile(stretch, 2)
+            landmarks[own] = (landmarks[own] - [start, 0]) * stretch
         kept = cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), LEAST_SCORE, OVERLAP) if len(boxes) else ()
-        stretch = np.array([frame.width / width, frame.height / height], dtype=np.float32)
-        return [
-            Face(frame, boxes[i] * np.tile(stretch, 2), landmarks[i] * stretch, float(scores[i]))
-            for i in sorted(kept, key=lambda i: -float(scores[i]))
-        ]
+        best_first = sorted(kept, key=lambda i: -float(scores[i]))
+        return [Face(frame, boxes[i], landmarks[i], float(scores[i])) for i in best_first]
+
+
+def fitted(frame: Frame, side: int) -> Pixels:
+    """A copy of the frame that fits a square, RGB uint8; small frames grow fourfold at most."""
+    scale = min(side / max(frame.width, frame.height), 4.0)
+    size = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(frame.pixels, size, interpolation=method), dtype=np.uint8)
 
 
 def decode(

@@ -155,6 +155,7 @@ class Scanner:
                 continue
             started = time.perf_counter()
             cascade.findings += self._run(self.detector(detector.name), image)
+            cascade.ran.add(detector.name)
             timings[detector.name] = round((time.perf_counter() - started) * 1000, 2)
         return Measured(tuple(cascade.findings), timings, self.models(tenant), self.plan(policy, context))
 
@@ -178,12 +179,13 @@ class _Cascade:
     context: Context
     facts: Mapping[str, Any]
     findings: list[Finding] = field(default_factory=list)
+    ran: set[str] = field(default_factory=set)
 
     def spares(self, detector: type[Detector]) -> str:
         """Why a detector need not run on this image, '' when it must."""
         if detector not in self.needed:
             return "no rule of the policy reads it"
-        found = (self.findings, self.context, self.facts)
+        found = (self.findings, self.context, self.facts, self.ran)
         if self.policy.cascade == "full" and not self.policy.stopped(*found):
             return ""
         wanted = self.policy.still_needed(*found)

@@ -40,8 +40,9 @@ class DetectorContract:
     detector_class: ClassVar[type[Detector]]
 
     @pytest.fixture(scope="class")
-    def detector(self, runtime: Runtime) -> Detector:
-        return self.detector_class(runtime)
+    @classmethod
+    def detector(cls, runtime: Runtime) -> Detector:
+        return cls.detector_class(runtime)
 
     def examples(self) -> list[Image]:
         return [make_image(picture(seed=1)), make_image(picture(400, 500, seed=2))]
