@@ -83,8 +83,9 @@ def fit(size: tuple[int, int], most: int) -> tuple[int, int]:
     if width * height <= most:
         return size
     scale = math.sqrt(most / (width * height))
-    width, height = max(1, int(width * scale)), max(1, int(height * scale))
-    return min(width, most // height), min(height, most // width)
+    width, height = min(most, max(1, int(width * scale))), min(most, max(1, int(height * scale)))
+    width = min(width, most // height)
+    return width, min(height, most // width)
 
 
 def upright(pixels: Pixels, orientation: int) -> Pixels:

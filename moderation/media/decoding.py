@@ -26,9 +26,11 @@ from moderation.media.colour import to_pixels, upright
 from moderation.media.containers import Outline
 from moderation.media.gate import GATE
 from moderation.media.limits import BoundedReader, Deadline, MediaLimits
+from moderation.media.notices import silence_libtiff
 
 # Sizes are checked here, against limits that differ by format and caller; Pillow's own is one for the process.
 PIL.Image.MAX_IMAGE_PIXELS = None
+silence_libtiff()
 
 # Each decoder is called by its class: no other one is ever tried, and a JPEG is never taken for a multi-picture file.
 DECODERS: dict[str, Callable[[BoundedReader], ImageFile]] = {

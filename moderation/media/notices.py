@@ -1,9 +1,11 @@
 """Collects what Pillow warns of, so that it reaches the image's warnings and not the process's standard error."""
 
+import ctypes
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 MODULES = r"(PIL|pillow_heif)(\.|$)"
@@ -53,6 +55,20 @@ class _Collector:
             self._show(message, *where, **rest)
         else:
             notes.append(" ".join(str(message).split()))
+
+
+def silence_libtiff() -> None:
+    """Stop libtiff from writing what it finds wrong with a file to standard error, once a line of the picture.
+
+    Pillow says the same in its exceptions, and leaves libtiff's own handler in place. The library is found where it is
+    mapped into this process, on Linux; elsewhere, or where Pillow has it built in, it keeps its handler.
+    """
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        return
+    paths = {line.split(maxsplit=5)[-1] for line in maps.read_text().splitlines() if "/libtiff" in line}
+    for path in paths:
+        ctypes.CDLL(path).TIFFSetErrorHandler(None)
 
 
 collect = _Collector().collect

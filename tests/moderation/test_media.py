@@ -25,7 +25,7 @@ from tests import hostile
 from tests.factories import encode, picture
 
 LIMITS = media.MediaLimits.of(Settings(_env_file=None))
-LOSSY = {"JPEG": 6.0, "AVIF": 6.0, "HEIF": 6.0, "GIF": 8.0}  # mean levels that a format may be off by
+LOSSY = {"JPEG": 10.0, "WEBP": 8.0, "AVIF": 6.0, "HEIF": 6.0, "GIF": 8.0}  # mean levels that a format may be off by
 
 
 def opened(image: PIL.Image.Image, format: str = "PNG", **options: Any) -> np.ndarray:
@@ -180,7 +180,7 @@ class TestColour:
         assert (opened(PIL.Image.new(mode, (4, 4), colour), transparency=colour) == 127).all()
 
     @pytest.mark.parametrize("orientation", range(1, 9))
-    @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+    @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"])
     def test_every_orientation_is_turned_upright(self, format: str, orientation: int) -> None:
         upright = PIL.Image.new("RGB", (64, 32), (0, 0, 0))
         upright.paste((255, 0, 0), (0, 0, 16, 16))  # red is top left, blue is top right
@@ -189,7 +189,7 @@ class TestColour:
         exif = PIL.Image.Exif()
         exif[0x0112] = orientation
         buffer = io.BytesIO()
-        stored.save(buffer, format, exif=exif)
+        stored.save(buffer, format, exif=exif.tobytes())
 
         image = media.open(buffer.getvalue(), LIMITS)
 
@@ -199,21 +199,6 @@ class TestColour:
         assert pixels[8, 8].max() > 180
         assert pixels[8, 56].argmax() == 2
         assert pixels[24, 32].max() < 60
-
-    def test_heic_is_turned_once(self) -> None:
-        exif = PIL.Image.Exif()
-        exif[0x0112] = 6
-        buffer = io.BytesIO()
-        import pillow_heif
-
-        source = PIL.Image.new("RGB", (64, 32), (0, 0, 0))
-        source.info["exif"] = exif.tobytes()
-        pillow_heif.from_pillow(source).save(buffer)
-
-        image = media.open(buffer.getvalue(), LIMITS)
-
-        assert (image.width, image.height) == (32, 64)
-        assert image.frames[0].pixels.shape == (64, 32, 3)
 
 
 STORED = {  # how an upright picture lies in a file of each orientation
@@ -309,9 +294,6 @@ class TestProfiles:
 class TestFrames:
     @pytest.mark.parametrize("format", ["GIF", "PNG", "WEBP", "AVIF", "TIFF", "HEIF"])
     def test_frames_are_sampled_evenly(self, format: str) -> None:
-        import pillow_heif
-
-        pillow_heif.register_heif_opener()
         options = {"lossless": True} if format == "WEBP" else {"quality": 95} if format in ("AVIF", "HEIF") else {}
         data = hostile.animation(format, 9, (64, 64), **options)
 
@@ -554,7 +536,7 @@ class TestNotices:
             thread.join()
 
         assert len(found) == 4
-        assert all("EXIF" in warnings[0] for warnings in found)
+        assert all("EXIF" in " ".join(warnings) for warnings in found)
         assert list(warnings.filters) == before
 
     def test_warnings_of_others_are_left_alone(self) -> None:
