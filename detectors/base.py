@@ -86,10 +86,14 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A piece of evidence that policies may use. `absent` is its value where nothing was found."""
+    """A piece of evidence that policies may use. `absent` is its value where nothing was found.
+
+    choices: all values that a string may have, where they are few; a policy that asks for another is refused.
+    """
 
     type: FieldType
     help: str
+    choices: tuple[str, ...] = ()
 
     @property
     def absent(self) -> Any:

@@ -21,7 +21,7 @@ from moderation.policy.expression import (
     Select,
     Unary,
 )
-from moderation.policy.vocabulary import Member, Vocabulary
+from moderation.policy.vocabulary import Member, Vocabulary, suggestion
 
 MOST_BRANCHES = 256
 
@@ -61,7 +61,9 @@ class Domain:
 
     @classmethod
     def of(cls, member: Member) -> "Domain":
-        allowed = frozenset({True, False}) if member.type == "bool" else None
+        allowed = frozenset({*member.choices, member.absent}) if member.choices else None
+        if member.type == "bool":
+            allowed = frozenset({True, False})
         return cls(member, member.low, member.high, member.low_open, allowed=allowed)
 
     def narrowed(self, operator: str, value: Any) -> "Domain":
@@ -113,12 +115,11 @@ class Domain:
 def check_bounds(node: Node, vocabulary: Vocabulary) -> None:
     """Raises ExpressionError where a comparison, or the whole condition, is the same for every image."""
     for atom in atoms(node):
-        for candidate, word in ((atom, "never"), (atom.negated(), "always")):
+        single = [replace(atom, operator="==", value=value) for value in atom.value] if atom.operator == "in" else []
+        for candidate, word in ((atom, "never"), (atom.negated(), "always"), *((one, "never") for one in single)):
             if not _possible((candidate,), vocabulary):
                 raise ExpressionError(
-                    f"This is {word} true: {_domain(atom, vocabulary)}.",
-                    atom.node.at,
-                    "Compare it with a value it can have.",
+                    f"This is {word} true: {_domain(atom, vocabulary)}.", atom.node.at, _mend(candidate, vocabulary)
                 )
     if never_true(node, vocabulary):
         raise ExpressionError("The condition can never be true: its parts contradict each other.", node.at)
@@ -148,10 +149,17 @@ def atoms(node: Node) -> list[Atom]:
 def _domain(atom: Atom, vocabulary: Vocabulary) -> str:
     member = vocabulary.variables[atom.variable].members[atom.member]
     name = f"`{atom.variable}.{atom.member}`"
+    if member.choices:
+        return f"{name} is one of {', '.join(repr(choice) for choice in member.choices)}, or {member.absent!r}"
     if math.isinf(member.high):
         kind = "a whole number" if member.type == "int" else "a number"
         return f"{name} is {kind}" + (f" of at least {member.low:g}" if math.isfinite(member.low) else "")
     return f"{name} lies in {'(' if member.low_open else '['}{member.low:g}, {member.high:g}]"
+
+
+def _mend(atom: Atom, vocabulary: Vocabulary) -> str:
+    choices = vocabulary.variables[atom.variable].members[atom.member].choices
+    return suggestion(str(atom.value), choices) if choices else "Compare it with a value that it can have."
 
 
 def _branches(node: Node, wanted: bool) -> list[Branch] | None:

@@ -109,6 +109,8 @@ def _fault(variable: Variable, finding: Finding) -> str:
         value = finding.evidence.get(name, member.absent)
         if not has_type(value, member.type):
             return f"`{variable.name}.{name}` is {_shown(value)}, not of type {member.type}"
+        if member.choices and value not in (*member.choices, member.absent):
+            return f"`{variable.name}.{name}` is {value!r:.50}, none of its declared values"
     return ""
 
 

@@ -109,8 +109,11 @@ def _check_value(variable: Variable, known: Mapping[str, Member], value: Any, pl
     member = known[name]
     if not has_type(value, member.type):
         raise place.error(f"`{variable.name}.{name}` is {value!r:.50}, not of type {member.type}.")
-    if member.type in ("int", "double") and not Domain.of(member).holds(value):
-        raise place.error(f"`{variable.name}.{name}` cannot be {value}.")
+    if member.type != "list" and not Domain.of(member).holds(value):
+        raise place.error(
+            f"`{variable.name}.{name}` cannot be {value}.",
+            suggestion(str(value), member.choices) if member.choices else "",
+        )
 
 
 def _check_given(values: Mapping[str, Any], variable: Variable, place: Place) -> None:

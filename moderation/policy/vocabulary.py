@@ -17,7 +17,10 @@ _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]*")
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """What `variable.member` is: its type, its value where nothing was found, and the interval that it lies in."""
+    """What `variable.member` is: its type, its value where nothing was found, and the values that it can have.
+
+    low, high: the interval that a number lies in. choices: all values of a text but `absent`, () where any may be.
+    """
 
     type: CelType
     help: str
@@ -25,6 +28,7 @@ class Member:
     low: float = -math.inf
     high: float = math.inf
     low_open: bool = False
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +114,7 @@ def _variable(label: Label, detector: str) -> Variable:
     for name, field in label.fields.items():
         if name in members or not _IDENTIFIER.fullmatch(name):
             raise ValueError(f"The field {name!r} of the label {label.name!r} is taken, or is no identifier.")
-        members[name] = Member(_TYPES[field.type], field.help, field.absent)
+        members[name] = Member(_TYPES[field.type], field.help, field.absent, choices=field.choices)
     return Variable(label.name, label.help, members, label, detector)
 
 

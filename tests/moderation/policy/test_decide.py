@@ -225,10 +225,19 @@ def test_evidence_of_another_type_counts_as_failed() -> None:
     assert "`manifest.state` is a value of type int, not of type string" in verdict.undecided[0].why
 
 
-def test_text_that_is_no_unicode_is_read() -> None:
-    rule = "{name: broken, when: manifest.state.contains('bad'), action: restrict, reason: r}"
+def test_evidence_that_is_no_declared_value_counts_as_failed() -> None:
+    rule = "{name: broken, when: manifest.state == 'invalid', action: restrict, reason: r}"
 
-    assert fired(decide(policy(rule), manifest("bad\ud800"))) == ["broken"]
+    verdict = decide(policy(rule), manifest("Invalid"))
+
+    assert fired(verdict) == ["on_error"]
+    assert "`manifest.state` is 'Invalid', none of its declared values" in verdict.undecided[0].why
+
+
+def test_text_that_is_no_unicode_is_read() -> None:
+    rule = "{name: broken, when: manifest.signer.contains('bad'), action: restrict, reason: r}"
+
+    assert fired(decide(policy(rule), manifest(signer="bad\ud800"))) == ["broken"]
 
 
 def test_labels_that_no_detector_declares_are_passed_over() -> None:

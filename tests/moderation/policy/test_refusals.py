@@ -194,9 +194,9 @@ def test_condition_is_refused_with_column_and_mend(when: str) -> None:
         ("face.present || nsfw.score > 1.0", "never true"),
         ("nsfw.fpr <= 0.01 && nsfw.fpr > 0.02", "contradict"),
         ("face.count > 2 && face.count < 3", "contradict"),
-        ("manifest.state == 'a' && manifest.state == 'b'", "contradict"),
-        ("manifest.state == 'a' && manifest.state != 'a'", "contradict"),
-        ("manifest.state in ['a', 'b'] && !(manifest.state in ['b', 'a', 'c'])", "contradict"),
+        ("manifest.signer == 'a' && manifest.signer == 'b'", "contradict"),
+        ("manifest.signer == 'a' && manifest.signer != 'a'", "contradict"),
+        ("manifest.signer in ['a', 'b'] && !(manifest.signer in ['b', 'a', 'c'])", "contradict"),
         ("nsfw.present && !nsfw.present", "contradict"),
         ("'!face.present && face.count > 0'", "contradict"),
         ("'!nsfw.present && nsfw.fpr < 0.1'", "contradict"),
@@ -223,7 +223,9 @@ def test_condition_that_is_the_same_for_every_image_is_refused(when: str, says: 
         "face.count == 3.0",
         "face.count >= 1",
         "face.count > 1 && face.size < 0.1",
-        "manifest.state == 'a' || manifest.state == 'b'",
+        "manifest.signer == 'a' || manifest.signer == 'b'",
+        "manifest.state in ['valid', 'invalid']",
+        "manifest.state == '' && manifest.present",
         "manifest.state != '' && manifest.state != 'valid'",
         "manifest.present && manifest.state == ''",
         "manifest.problems.exists(p, p.startsWith('hash')) && manifest.problems.size() < 9",
@@ -277,6 +279,21 @@ def test_facts_of_the_file_and_findings_may_decide(when: str) -> None:
     assert policy(f"'{when}'", "block").rules
 
 
+@pytest.mark.parametrize(
+    ("when", "mend"),
+    [
+        ("manifest.state == 'invlid'", "`invalid`"),
+        ("manifest.state in ['valid', 'invlid']", "`invalid`"),
+        ("nsfw.present && manifest.state != 'gone'", "There are"),
+    ],
+)
+def test_value_that_a_member_never_has_is_refused(when: str, mend: str) -> None:
+    error = refused_rule(when)
+
+    assert "`manifest.state` is one of 'valid', 'invalid', or ''" in error.message
+    assert mend in error.hint
+
+
 def test_line_in_a_block_of_text_is_named() -> None:
     when = "|\n      nsfw.fpr <= 0.01 &&\n      fase.present"
 
@@ -327,6 +344,7 @@ EXAMPLES = {
     "status": ("{name: a, findings: {nsfw: absent}, action: hold}", "`absent` is not what became"),
     "half a detector": ("{name: a, findings: {manifest: failed, mark: {}}, action: allow}", "says otherwise"),
     "no mapping": ("{name: a, findings: {nsfw: 0.5}, action: hold}", "not a mapping"),
+    "a value it never has": ("{name: a, findings: {manifest: {state: gone}}, action: allow}", "cannot be gone"),
     "context": ("{name: a, context: {surfase: x}, action: allow}", "no member `surfase`"),
     "image": ("{name: a, image: {width: -1}, action: allow}", "cannot be -1"),
     "unknown action": ("{name: a, action: alow}", "not one of"),

@@ -13,7 +13,7 @@ def members(name: str) -> list[str]:
 def test_a_label_has_the_members_that_its_declaration_gives_it() -> None:
     assert members("likeness") == ["present", "count", "score", "fpr", "person"]
     assert members("face") == ["present", "count", "score", "size"]
-    assert members("manifest") == ["present", "count", "state", "trusted", "problems"]
+    assert members("manifest") == ["present", "count", "state", "signer", "trusted", "problems"]
 
 
 def test_where_nothing_was_found_measurements_are_the_mildest() -> None:

@@ -23,7 +23,8 @@ class Origin(Declared):
             "manifest",
             "A statement of origin.",
             fields={
-                "state": Field("string", "What became of it."),
+                "state": Field("string", "What became of it.", choices=("valid", "invalid")),
+                "signer": Field("string", "Who signed it."),
                 "trusted": Field("bool", "Whether the signer is known."),
                 "problems": Field("list", "What is wrong with it."),
             },
@@ -73,8 +74,8 @@ def likeness(fpr: float, person: str = "p_17") -> Finding:
     return Finding("likeness", "likeness", "ok", 1 - fpr, fpr, evidence={"person": person})
 
 
-def manifest(state: str = "valid", *, trusted: bool = False, problems: Sequence[str] = ()) -> Finding:
-    evidence = {"state": state, "trusted": trusted, "problems": list(problems)}
+def manifest(state: str = "valid", *, signer: str = "", trusted: bool = False, problems: Sequence[str] = ()) -> Finding:
+    evidence = {"state": state, "signer": signer, "trusted": trusted, "problems": list(problems)}
     return Finding("origin", "manifest", "ok", evidence=evidence)
 
 
