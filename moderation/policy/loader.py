@@ -73,8 +73,8 @@ def _explained(source: Source, error: ErrorDetails) -> PolicyError:
         case "extra_forbidden":
             return source.error(f"Unknown field `{name}`.", path, suggestion(name, model.model_fields))
         case "missing":
-            field = model.model_fields.get(name)
-            return source.error(f"The field `{name}` is missing.", path, (field and field.description) or "")
+            help = model.model_fields[name].description
+            return source.error(f"The field `{name}` is missing.", path, f"Add `{name}: …`. {help}")
         case "literal_error":
             allowed = error["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
             return source.error(

@@ -96,7 +96,7 @@ def read_source(text: str, file: str) -> Source:
             f"This is not YAML: {error.problem or error.context}.",
             file=file,
             line=mark.line + 1 if mark else 0,
-            hint="Quote values with `: `, `#` or a leading symbol.",
+            hint="Quote values that hold `: ` or ` #`, or start with `!`, `&`, `*` or a quote.",
         ) from None
     except (yaml.YAMLError, ValueError) as error:
         raise PolicyError(f"This is not YAML: {str(error).splitlines()[0]}.", file=file) from None
