@@ -120,7 +120,17 @@ def server(environment: dict[str, str]) -> Iterator[tuple[str, int]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "uvicorn", "asgi:create_app", "--factory", "--port", str(port), "--log-level", "error"]
+    command = [
+        sys.executable,
+        "-m",
+        "uvicorn",
+        "asgi:create_app",
+        "--factory",
+        "--port",
+        str(port),
+        "--log-level",
+        "error",
+    ]
     with subprocess.Popen(command, cwd=ROOT, env={**os.environ, **environment}) as process:
         url = f"http://127.0.0.1:{port}"
         try:

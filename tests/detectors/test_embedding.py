@@ -38,7 +38,8 @@ class TestEmbedding(DetectorContract):
         photos = sorted((shared_data / "images/real/imagenet").iterdir())[:12]
         frames = [Frame(0, np.asarray(Image.open(path).convert("RGB"))) for path in photos]
         smaller = [
-            Frame(0, np.asarray(Image.fromarray(f.pixels).resize((f.width * 2 // 3, f.height * 2 // 3)))) for f in frames
+            Frame(0, np.asarray(Image.fromarray(f.pixels).resize((f.width * 2 // 3, f.height * 2 // 3))))
+            for f in frames
         ]
         embeddings, _ = detector.embed(frames)
         copies, _ = detector.embed(smaller)
@@ -72,7 +73,9 @@ def test_the_served_graph_agrees_with_float(runtime: Runtime, float_session: ort
     served = runtime.session("clip_vit_b16")
     for seed in range(4):
         pixels = {"pixel_values": prepare(Frame(0, picture(seed=seed)))}
-        (embedding, blocks), (exact, exact_blocks) = (s.run(["image_embeds", "blocks"], pixels) for s in (served, float_session))
+        (embedding, blocks), (exact, exact_blocks) = (
+            s.run(["image_embeds", "blocks"], pixels) for s in (served, float_session)
+        )
 
         assert cosine(embedding, exact) >= 0.99
         assert min(cosine(a, b) for a, b in zip(blocks[0], exact_blocks[0], strict=True)) >= 0.99

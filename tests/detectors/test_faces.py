@@ -23,7 +23,9 @@ def crops(shared_data: Path) -> dict[str, list[np.ndarray]]:
     }
 
 
-def on_canvas(crop: np.ndarray, *, left: int, top: int, size: tuple[int, int] = (480, 640), side: int = 160) -> np.ndarray:
+def on_canvas(
+    crop: np.ndarray, *, left: int, top: int, size: tuple[int, int] = (480, 640), side: int = 160
+) -> np.ndarray:
     """A face crop within a larger grey picture."""
     canvas = np.full((*size, 3), 120, np.uint8)
     canvas[top : top + side, left : left + side] = np.asarray(Pillow.fromarray(crop).resize((side, side)))
@@ -86,7 +88,9 @@ def test_templates_tell_people_apart(runtime: Runtime, crops) -> None:
     """Photos of one person are alike, photos of two are not. These people may be in SFace's training set."""
     templates = [FaceTemplates(runtime).of(faces) for faces in crops.values()]
     same = [float(t[i] @ t[j]) for t in templates for i in range(4) for j in range(i)]
-    other = [float(a @ b) for i, first in enumerate(templates) for second in templates[:i] for a in first for b in second]
+    other = [
+        float(a @ b) for i, first in enumerate(templates) for second in templates[:i] for a in first for b in second
+    ]
 
     assert np.allclose([np.linalg.norm(t, axis=1) for t in templates], 1, atol=1e-5)
     assert np.median(same) > 0.5
