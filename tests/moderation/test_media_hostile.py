@@ -25,7 +25,7 @@ CODES = {
     413: {"too_many_bytes", "too_many_pixels", "too_many_frames", "too_many_scans"},
     422: {"empty", "no_pixels", "truncated", "corrupt", "metadata_too_large", "took_too_long"},
 }
-SECONDS = 10.0
+SECONDS = LIMITS.max_seconds + 2
 MEGABYTES = 250
 
 
