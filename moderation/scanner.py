@@ -66,7 +66,8 @@ class Scanner:
         self._missing: dict[str, ModelError] = {}
         self.concurrency = concurrency
         self._turns = threading.BoundedSemaphore(concurrency)
-        self._places = threading.BoundedSemaphore(concurrency + waiting)
+        self._places = concurrency + waiting
+        self._placing = threading.Lock()
         self._building = threading.Lock()
 
     def build(self) -> None:
@@ -127,20 +128,31 @@ class Scanner:
             return "full"
         return hashlib.sha256(json.dumps([policy.digest, dict(sorted(context.items()))]).encode()).hexdigest()
 
+    @property
+    def waiting_places(self) -> int:
+        """How many more scans may start or wait."""
+        return self._places
+
     @contextmanager
     def turn(self) -> Iterator[None]:
         """A scan's turn: as many run at once as `concurrency` allows. Raises RateLimitError when too many wait."""
-        if not self._places.acquire(blocking=False):
-            raise RateLimitError(
-                "Too many scans wait their turn.",
-                retry_after=2,
-                hint="Send it again later, run more processes, or raise PALISADE_SCAN_WAITING.",
-            )
+        self._take_place()
         try:
             with self._turns:
                 yield
         finally:
-            self._places.release()
+            with self._placing:
+                self._places += 1
+
+    def _take_place(self) -> None:
+        with self._placing:
+            if not self._places:
+                raise RateLimitError(
+                    "Too many scans wait their turn.",
+                    retry_after=2,
+                    hint="Send it again later, run more processes, or raise PALISADE_SCAN_WAITING.",
+                )
+            self._places -= 1
 
     def measure(self, image: Image, policy: Policy, context: Context, tenant: str = "default") -> Measured:
         """Run the detectors that the policy asks for, cheap ones first. Raises ModelError before any runs."""

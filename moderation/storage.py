@@ -23,10 +23,11 @@ class ImageStore:
     def put(self, tenant: str, sha256: str, data: bytes) -> None:
         """Keep an image. Written under another name and renamed, so that no half file is ever read."""
         path = self._path(tenant, sha256)
+        encrypted = self._key().encrypt(data, _context(tenant, sha256))
         try:
             self.files.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
             with self.files.open(f"{path}.part", "wb") as stream:
-                stream.write(self._key().encrypt(data, _context(tenant, sha256)))
+                stream.write(encrypted)
             self.files.mv(f"{path}.part", path)
         except OSError as error:
             raise StorageError(

@@ -46,7 +46,10 @@ def commands(group: click.Command, path: str) -> Iterator[tuple[str, click.Comma
 
 
 def commands_page() -> str:
-    sections = ["# Commands\n", "Every command answers `--help`. Errors go to standard error and end with exit code 1.\n"]
+    sections = [
+        "# Commands\n",
+        "Every command answers `--help`. Errors go to standard error and end with exit code 1.\n",
+    ]
     for path, command in commands(typer.main.get_command(cli), "palisade"):
         sections.append(f"## `{path}`\n\n{_unwrap(command.help or '')}\n")
         for parameter in command.params:
@@ -102,13 +105,19 @@ def detectors_page() -> str:
     for detector in DETECTORS:
         summary = _unwrap((detector.__doc__ or "").strip())
         weights = ", ".join(f"`{name}`" for name in detector.weights) or "none"
-        rows.append(f"## `{detector.name}`\n\n{summary}\n\nWeights: {weights}. About {detector.cost_ms:g} ms on one core.\n")
+        rows.append(
+            f"## `{detector.name}`\n\n{summary}\n\nWeights: {weights}. About {detector.cost_ms:g} ms on one core.\n"
+        )
         for label in detector.labels:
             has = " and ".join(word for word, on in (("score", label.scored), ("fpr", label.calibrated)) if on)
             rows.append(f"- **`{label.name}`**{f' ({has})' if has else ''}: {label.help}")
             rows += [f"  - `{name}` ({field.type}): {field.help}" for name, field in label.fields.items()]
         rows.append("")
-    rows += ["## Models\n", "| model | what | licence | SHA-256 of the published file | sources |", "|---|---|---|---|---|"]
+    rows += [
+        "## Models\n",
+        "| model | what | licence | SHA-256 of the published file | sources |",
+        "|---|---|---|---|---|",
+    ]
     for name, entry in catalogue().items():
         sources = "; ".join(str(source) for source in entry.sources)
         rows.append(f"| `{name}` | {entry.title} | {entry.licence} | `{entry.sha256}` | {sources} |")

@@ -18,7 +18,7 @@ from moderation.tables import Scan
 router = APIRouter(prefix="/v1/scans", tags=["scans"])
 
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorAnswer} for status in (400, 401, 403, 409, 413, 415, 422, 429, 503)
+    status: {"model": ErrorAnswer} for status in (400, 401, 403, 404, 409, 413, 415, 422, 429, 503)
 }
 
 _CONTEXT = {name: {"type": "string", "maxLength": limit} for name, limit in CONTEXT_LIMITS.items()}

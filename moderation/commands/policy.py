@@ -29,13 +29,17 @@ def list_policies() -> None:
     table = Table("name", "version", "rules", "keeps", "what it is for")
     for name in library.names():
         policy = library.get(name)
-        table.add_row(name, str(policy.version), str(len(policy.rules)), policy.keep, " ".join(policy.description.split()))
+        table.add_row(
+            name, str(policy.version), str(len(policy.rules)), policy.keep, " ".join(policy.description.split())
+        )
     out.print(table)
 
 
 @app.command()
 def check(
-    policies: Annotated[list[str] | None, typer.Argument(help="Names or files; all known ones when none is given.")] = None,
+    policies: Annotated[
+        list[str] | None, typer.Argument(help="Names or files; all known ones when none is given.")
+    ] = None,
 ) -> None:
     """Load policies and hold their examples against them. Exit code 1 when one cannot be shipped."""
     library = Application(settings()).policies
@@ -84,6 +88,8 @@ def show(explanation: Explanation) -> None:
         for condition in rule.conditions:
             values = ", ".join(f"{name} = {value}" for name, value in condition.members.items())
             line = f"  {MARKS[condition.value]} {' '.join(condition.text.split())}"
-            out.print(Text.assemble(line, (f"   [{values}]" if values else "", "dim"), (f"  {condition.why}", "yellow")))
+            out.print(
+                Text.assemble(line, (f"   [{values}]" if values else "", "dim"), (f"  {condition.why}", "yellow"))
+            )
     action = explanation.verdict.action
     out.print(Text.assemble("\nverdict: ", (action, f"bold {COLOURS[action]}")))

@@ -170,16 +170,19 @@ def show(outcome: Outcome) -> None:
         return
     verdict = outcome.verdict
     total = (outcome.timings or {}).get("total", 0)
-    title = Text.assemble(
-        (outcome.file, "bold"), "  ", (verdict.action.upper(), f"bold {COLOURS[verdict.action]}"), f"  {total:.0f} ms"
-    )
-    table = Table(title=title, title_justify="left", title_style="", box=None, pad_edge=False, padding=(0, 2))
-    for column in ("finding", "score", "fpr", "evidence"):
-        table.add_column(column, overflow="fold")
+    action = (verdict.action.upper(), f"bold {COLOURS[verdict.action]}")
+    out.print(Text.assemble((outcome.file, "bold"), "  ", action, (f"  {total:.0f} ms", "dim")))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", expand=True)
+    for column, width in (("finding", 12), ("score", 6), ("fpr", 8)):
+        table.add_column(column, width=width, no_wrap=True)
+    table.add_column("evidence", overflow="ellipsis", no_wrap=True, ratio=1)
     for finding in outcome.findings:
         table.add_row(*_row(finding))
     for reason in verdict.reasons:
         out.print(Text.assemble(("▸ ", COLOURS[reason.action]), (reason.rule, "bold"), f": {reason.reason}"))
+    for open_rule in verdict.undecided:
+        if open_rule.effect != "none":
+            out.print(Text.assemble(("? ", "yellow"), (open_rule.rule, "bold"), f": undecided, {open_rule.why}"))
     out.print(table)
     out.print()
 
@@ -189,7 +192,9 @@ def _row(finding: Finding) -> tuple[Text, str, str, Text]:
         return Text(finding.label, "dim"), "", "", Text(f"{finding.status}: {finding.reason}", "dim")
     score = "" if finding.score is None else f"{finding.score:.3f}"
     fpr = "" if finding.fpr is None else f"{finding.fpr:.2g}"
-    evidence = "  ".join(
-        f"{key} {value}" for key, value in finding.evidence.items() if isinstance(value, str | int) and value != ""
+    said = {key: value for key, value in finding.evidence.items() if isinstance(value, str | int) and value != ""}
+    evidence = Text("  ").join(
+        Text.assemble((f"{key} ", "dim"), f"{value:.16}…" if key == "hash" else f"{value}"[:200])
+        for key, value in said.items()
     )
-    return Text(finding.label, "bold"), score, fpr, Text(evidence[:300])
+    return Text(finding.label, "bold"), score, fpr, evidence

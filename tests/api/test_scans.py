@@ -85,7 +85,11 @@ def test_findings_that_failed_are_measured_again(client: TestClient, application
 
 
 def test_one_bad_image_of_a_batch_spoils_no_other(client: TestClient) -> None:
-    files = [("image", ("a.jpg", PHOTO)), ("image", ("b.png", b"not an image")), ("image", ("c.png", encode(picture())))]
+    files = [
+        ("image", ("a.jpg", PHOTO)),
+        ("image", ("b.png", b"not an image")),
+        ("image", ("c.png", encode(picture()))),
+    ]
 
     answer = client.post("/v1/scans/batch", files=files, data={"surface": "post"})
 
@@ -168,7 +172,9 @@ def test_concurrent_uploads_of_one_image_are_one_image(client: TestClient) -> No
         (b"nothing", "multipart/form-data", "request_invalid", 422),
     ],
 )
-def test_what_is_not_an_upload_is_refused(client: TestClient, content: bytes, kind: str, code: str, status: int) -> None:
+def test_what_is_not_an_upload_is_refused(
+    client: TestClient, content: bytes, kind: str, code: str, status: int
+) -> None:
     answer = client.post("/v1/scans", content=content, headers={"Content-Type": kind})
 
     assert (answer.json()["error"]["code"], answer.status_code) == (code, status)
@@ -185,14 +191,14 @@ def test_unfit_context_is_refused_by_name(client: TestClient, value: str) -> Non
 def test_an_unknown_policy_is_refused_with_those_that_exist(client: TestClient) -> None:
     answer = send(client, policy="main-stream")
 
-    assert answer.status_code == 404
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "policy_not_found")
     assert "mainstream" in answer.json()["error"]["hint"]
 
 
 def test_a_policy_is_never_a_path(client: TestClient, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("name: mine")
     for name in (str(tmp_path / "mine.yaml"), "../policies/mainstream", "mainstream.yaml"):
-        assert send(client, policy=name).status_code == 404
+        assert send(client, policy=name).json()["error"]["code"] == "policy_not_found"
 
 
 def test_what_is_not_there_is_not_found(client: TestClient) -> None:

@@ -31,7 +31,9 @@ def muted(seed: int = 4) -> np.ndarray:
     """A picture with the colours and the grain of a photograph: in flat or glaring colours a mark is partly lost."""
     grey = picture(640, 512, seed=seed).astype(np.float32).mean(axis=2, keepdims=True)
     grain = np.random.default_rng(seed).normal(0, 1, (64, 80, 3)).astype(np.float32)
-    tint = np.asarray(Pillow.fromarray(np.clip(128 + 25 * grain, 0, 255).astype(np.uint8)).resize((640, 512)), np.float32)
+    tint = np.asarray(
+        Pillow.fromarray(np.clip(128 + 25 * grain, 0, 255).astype(np.uint8)).resize((640, 512)), np.float32
+    )
     return np.clip(0.6 * grey + 0.35 * tint + 10, 0, 255).astype(np.uint8)
 
 
