@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 
+from detectors.faces import FacesDetector
+from detectors.likeness import LikenessDetector
 from detectors.runtime import Runtime
 from moderation.database import Database
 from moderation.errors import ModerationError
@@ -11,6 +13,10 @@ from moderation.fetch import SafeClient
 from moderation.idempotency import Idempotency
 from moderation.keys.service import KeyService
 from moderation.media import MediaLimits
+from moderation.people.gallery import Galleries
+from moderation.people.keys import PersonKeys
+from moderation.people.photos import PhotoDesk
+from moderation.people.service import PeopleService
 from moderation.policy import PolicyLibrary, Vocabulary
 from moderation.scanner import Scanner
 from moderation.scans.service import ScanService
@@ -41,6 +47,29 @@ class Application:
         )
 
     @cached_property
+    def person_keys(self) -> PersonKeys:
+        return PersonKeys.of(self.settings)
+
+    @cached_property
+    def galleries(self) -> Galleries:
+        return Galleries(self.database, self.person_keys, self.runtime.identity("sface"))
+
+    @cached_property
+    def likeness(self) -> LikenessDetector:
+        """The scanner's detector, comparing with the people of our database."""
+        likeness = self.scanner.detector("likeness")
+        assert isinstance(likeness, LikenessDetector)  # noqa: S101 - registered under this name
+        likeness.attach(self.galleries)
+        return likeness
+
+    @cached_property
+    def people(self) -> PeopleService:
+        faces = self.scanner.detector("faces")
+        assert isinstance(faces, FacesDetector)  # noqa: S101 - registered under this name
+        desk = PhotoDesk(faces, self.likeness, MediaLimits.of(self.settings))
+        return PeopleService(self.database, self.person_keys, self.galleries, desk)
+
+    @cached_property
     def policies(self) -> PolicyLibrary:
         return PolicyLibrary(
             self.settings.policy, folder=self.settings.policies_dir, vocabulary=Vocabulary.of(self.scanner.classes)
@@ -56,6 +85,7 @@ class Application:
 
     @cached_property
     def scans(self) -> ScanService:
+        _ = self.likeness  # scans that are kept are compared with the people who are enrolled
         return ScanService(self.database, self.scanner, self.policies, self.store, MediaLimits.of(self.settings))
 
     @cached_property
@@ -69,13 +99,17 @@ class Application:
     def problems(self) -> list[ModerationError]:
         """What keeps this process from serving: each as an error with its mend; none when it is ready."""
         found: list[ModerationError] = []
-        checks = (self.database.check_schema, self._check_models, self._check_store)
+        checks = (self._check_database, self._check_models, self._check_store)
         for check in checks:
             try:
                 check()
             except ModerationError as error:
                 found.append(error)
         return found
+
+    def _check_database(self) -> None:
+        self.database.check_schema()
+        self.people.check()
 
     def _check_models(self) -> None:
         self.scanner.check(self.policies.get(""))

@@ -43,6 +43,16 @@ class Settings(BaseSettings):
         description="Keys that kept images are encrypted with: `id:base64` of 32 bytes, comma-separated, the newest first. "
         "Older keys still decrypt. There is no default; a policy that keeps images needs one.",
     )
+    people_keys: SecretStr | None = Field(
+        None,
+        description="Keys that each enrolled person's own key is encrypted with: `id:base64` of 32 bytes, comma-separated, "
+        "the newest first. Older keys still decrypt. There is no default; enrolling people needs one.",
+    )
+    people_storage_url: str = Field(
+        "",
+        description="Where each enrolled person's own key goes, encrypted: any fsspec URL that all processes share. Keep it out "
+        "of the database's backups and without versions: deleting a person destroys the key. Default: `people` in the data folder.",
+    )
 
     # models
     models_sources: Annotated[tuple[Path, ...], NoDecode] = Field(
@@ -141,6 +151,11 @@ class Settings(BaseSettings):
     def database(self) -> str:
         """The SQLAlchemy URL of the database."""
         return self.database_url or f"sqlite:///{self.data_dir / 'palisade.db'}"
+
+    @property
+    def people_storage(self) -> str:
+        """The fsspec URL that people's keys are kept under."""
+        return self.people_storage_url or (self.data_dir / "people").as_uri()
 
     @property
     def storage(self) -> str:

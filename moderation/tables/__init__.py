@@ -1,6 +1,7 @@
 """The tables. Importing this package makes all of them known to `Base.metadata`."""
 
 from moderation.tables.base import DEFAULT_TENANT, Base, new_id, utc_now
+from moderation.tables.people import FaceTemplate, PeopleGallery, Person, PersonEvent
 from moderation.tables.scans import IdempotencyKey, Measurement, Scan, StoredImage
 from moderation.tables.tenants import ApiKey, Tenant
 
@@ -8,8 +9,12 @@ __all__ = [
     "DEFAULT_TENANT",
     "ApiKey",
     "Base",
+    "FaceTemplate",
     "IdempotencyKey",
     "Measurement",
+    "PeopleGallery",
+    "Person",
+    "PersonEvent",
     "Scan",
     "StoredImage",
     "Tenant",

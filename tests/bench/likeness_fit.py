@@ -65,7 +65,7 @@ def fit(
     slope, offset = logistic(genuine, impostor)
     return LikenessCalibration(
         model,
-        tuple(np.round(centre(own, strangers), 3).tolist()),
+        tuple(np.round(centre(own, strangers).astype(np.float64), 3).tolist()),
         numbers,
         (*levels, (1.0, 0.0, 1.0)),
         slope,

@@ -11,7 +11,7 @@ from detectors.catalogue import catalogue
 from detectors.errors import ModelError
 from detectors.faces import FacesDetector
 from detectors.image import Image
-from detectors.likeness import CALIBRATION, REPORTED_FPR, Gallery, LikenessDetector
+from detectors.likeness import CALIBRATION, Gallery, LikenessDetector
 from detectors.likeness_scores import LikenessCalibration, PreparedGallery, similarities, template_model, unit
 from detectors.runtime import Runtime
 from tests.contract import DetectorContract
