@@ -49,5 +49,5 @@ async def _http(_request: Request, error: Exception) -> JSONResponse:
 
 
 async def _unexpected(_request: Request, error: Exception) -> JSONResponse:
-    log.error("request failed", error=type(error).__name__)
+    log.error("request failed", exc_info=error)
     return error_response(500, "internal", "Something failed on our side.", "It is logged; send the request again.")

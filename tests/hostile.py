@@ -139,6 +139,8 @@ def truncated() -> Iterator[tuple[str, bytes]]:
         data = sample(format)
         for share in (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99):
             yield f"truncated {format} at {share:.0%}", data[: int(len(data) * share)]
+        for length in range(1, 41):
+            yield f"first {length} bytes of a {format}", data[:length]
 
 
 def bombs() -> Iterator[tuple[str, bytes]]:

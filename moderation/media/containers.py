@@ -121,7 +121,7 @@ def _png(data: bytes, limits: MediaLimits, deadline: Deadline) -> Outline:
 def _gif(data: bytes, limits: MediaLimits, deadline: Deadline) -> Outline:
     """Counts the frames by their blocks; stops at the limit, so that a long file costs no more than a short one."""
     found = Outline(frames=0)
-    frames = 0
+    frames = width = height = 0
     try:
         width, height = _little(data, 6), _little(data, 8)
         position = 13 + _colours(data[10])
