@@ -9,7 +9,7 @@ import moderation
 from api.auth import Gate
 from api.errors import add_error_handlers
 from api.middleware import BodyLimit, RequestTimes
-from api.routes import health, images, scans
+from api.routes import health, images, people, scans
 from moderation.application import Application
 
 FORM_OVERHEAD = 64_000
@@ -35,7 +35,7 @@ def create_app(application: Application) -> FastAPI:
     )
     app.state.application = application
     app.state.gate = Gate(application.settings, application.keys)
-    for routes in (scans, images, health):
+    for routes in (scans, images, people, health):
         app.include_router(routes.router)
     add_error_handlers(app)
     limits = application.settings
