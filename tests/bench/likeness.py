@@ -252,13 +252,13 @@ def main() -> None:
     runtime = Runtime(settings().models, threads=2)
     crops = people_crops(SHARED_DATA / "faces")
     people = features(runtime, crops)
-    found = stranger_crops(runtime, SHARED_DATA / "images" / "real", every=4 if options.quick else 1)
+    found = stranger_crops(runtime, SHARED_DATA / "images" / "real", every=6 if options.quick else 1)
     strangers = features(runtime, [found]).mirrored[0]
     if options.fit:
         calibrate(runtime, crops, people, strangers)
         return
     rendered = rendered_probes(runtime, crops, options.quick)
-    print(json.dumps(measure(people, strangers, rendered, 20 if options.quick else 60, runtime.identity("sface"))))
+    print(json.dumps(measure(people, strangers, rendered, 12 if options.quick else 60, runtime.identity("sface"))))
 
 
 if __name__ == "__main__":
