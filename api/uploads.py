@@ -82,7 +82,9 @@ async def _from_form(request: Request, limit: int) -> Upload:
     async with _form(request, files=1) as form:
         file = form.get("image") or form.get("file")
         if not isinstance(file, UploadFile):
-            raise InvalidRequestError("The form has no file field `image`.", hint="Send it as `curl -F image=@photo.jpg`.")
+            raise InvalidRequestError(
+                "The form has no file field `image`.", hint="Send it as `curl -F image=@photo.jpg`."
+            )
         if file.size is not None and file.size > limit:
             raise TooLargeError(
                 f"The file has {file.size:,} bytes; at most {limit:,} are taken.",

@@ -169,7 +169,9 @@ class PreparedGallery:
     def best(self, probe: Templates) -> Match:
         """The best match of a centred template (128)."""
         _, rows = self.index.search(probe[None], min(SHORTLIST, len(self.people)))
-        ranked = sorted(((float(similarities(probe[None], self.own[row])[0]), int(row)) for row in rows[0]), reverse=True)
+        ranked = sorted(
+            ((float(similarities(probe[None], self.own[row])[0]), int(row)) for row in rows[0]), reverse=True
+        )
         highest, row = ranked[0]
         second = ranked[1][0] if len(ranked) > 1 else 0.0
         return Match(self.people[row], highest, len(self.own[row]), highest - second)

@@ -6,6 +6,7 @@ from moderation.commands import db, keys, models, policy
 from moderation.commands.console import errors_for_people
 from moderation.commands.scan import scan
 from moderation.commands.serve import serve
+from moderation.people import commands as people
 
 app = typer.Typer(
     help="Palisade: content moderation for image hosts.",
@@ -15,8 +16,8 @@ app = typer.Typer(
 )
 app.command()(scan)
 app.command()(serve)
-for group in (models, policy, keys, db):
-    app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
+for name, group in (("models", models), ("policy", policy), ("keys", keys), ("people", people), ("db", db)):
+    app.add_typer(group.app, name=name)
 
 
 def main() -> None:

@@ -157,6 +157,7 @@ class Scanner:
     def measure(self, image: Image, policy: Policy, context: Context, tenant: str = "default") -> Measured:
         """Run the detectors that the policy asks for, cheap ones first. Raises ModelError before any runs."""
         self.check(policy)
+        models = self.models(tenant)  # before anything runs: a list that changes meanwhile makes these findings old
         image.features["tenant"] = tenant
         cascade = _Cascade(policy, self.needed(policy), context, image_facts(image))
         timings: dict[str, float] = {}
@@ -169,7 +170,7 @@ class Scanner:
             cascade.findings += self._run(self.detector(detector.name), image)
             cascade.ran.add(detector.name)
             timings[detector.name] = round((time.perf_counter() - started) * 1000, 2)
-        return Measured(tuple(cascade.findings), timings, self.models(tenant), self.plan(policy, context))
+        return Measured(tuple(cascade.findings), timings, models, self.plan(policy, context))
 
     @staticmethod
     def _run(detector: Detector, image: Image) -> list[Finding]:

@@ -67,7 +67,7 @@ function show(file, scan) {
   showProvenance(scan.findings);
   showSignals(scan);
   showAbsent(scan.findings);
-  showTimings(scan.timings, scan.reused);
+  showTimings(scan);
   document.getElementById("json").textContent = JSON.stringify(scan, null, 2);
   result.hidden = false;
 }
@@ -94,7 +94,7 @@ function showPicture(file, { image, findings }) {
   preview.onerror = () => boxes.replaceChildren();
   const frames = image.frames > 1 ? `, ${image.frames} frames` : "";
   document.getElementById("facts").textContent =
-    `${image.format}, ${image.width} × ${image.height}${frames}, ${(image.bytes / 1000).toLocaleString()} kB`
+    `${image.format}, ${image.width} × ${image.height}${frames}, ${Math.max(1, Math.round(image.bytes / 1000)).toLocaleString()} kB`
     + (image.kept ? ", kept encrypted for review" : ", not kept");
 }
 
@@ -169,7 +169,7 @@ function pairs(evidence) {
   const list = element("dl", undefined, "pairs");
   for (const [key, value] of Object.entries(evidence)) {
     if (value === "" || value === null || typeof value === "boolean" || (Array.isArray(value) && !value.length)) continue;
-    const text = typeof value === "object" ? JSON.stringify(value) : String(value);
+    const text = Array.isArray(value) ? value.join(", ") : typeof value === "object" ? JSON.stringify(value) : String(value);
     list.append(element("dt", key.replaceAll("_", " ")), element("dd", text.length > 600 ? `${text.slice(0, 600)} …` : text));
   }
   return list;
@@ -190,8 +190,9 @@ function showAbsent(findings) {
     ...absent.map(({ label, status: state, reason }) => element("li", `${label}: ${state}, ${reason}`)));
 }
 
-function showTimings(timings, reused) {
+function showTimings({ timings, findings, reused }) {
   const { total, ...parts } = timings;
+  for (const { detector, status: state } of findings) if (state === "skipped") delete parts[detector];
   const rows = [...Object.entries(parts), ["total", total ?? 0]].map(([name, milliseconds]) => {
     const row = element("div");
     const track = element("span", undefined, "track");

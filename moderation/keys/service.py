@@ -15,9 +15,7 @@ from moderation.tables import DEFAULT_TENANT, ApiKey, Tenant, new_id, utc_now
 SCOPES = {
     "scan": "send images and read one's own answers",
     "read": "read scans and images",
-    "banks": "read and change banks of signals",
     "people": "enrol and remove protected people",
-    "takedowns": "read and work takedown notices",
 }
 """What a key may do, scope by scope."""
 

@@ -167,7 +167,7 @@ def test_when_no_source_answers_each_is_named_with_its_reason(server: Server, tm
 def test_an_index_without_the_wheel_is_named(server: Server, tmp_path: Path) -> None:
     server.files["/simple/some-weights/"] = b"<html></html>"
 
-    with pytest.raises(ModelError, match="lists no wheel some_weights-1.0-"):
+    with pytest.raises(ModelError, match=r"lists no wheel some_weights-1\.0-"):
         puller(server, tmp_path).pull(entry(WHEEL), silent)
 
 
@@ -187,7 +187,7 @@ def test_a_wrong_file_in_a_local_folder_is_named_and_left_alone(server: Server, 
     (tmp_path / "model.onnx").write_bytes(b"wrong")
     server.files.clear()
 
-    with pytest.raises(ModelError, match="SHA-256"):
+    with pytest.raises(ModelError, match=r"SHA-256"):
         puller(server, tmp_path, folders=(tmp_path,)).pull(entry(WHEEL), silent)
 
     assert (tmp_path / "model.onnx").read_bytes() == b"wrong"

@@ -1,15 +1,15 @@
 """The tables of people.
 
-Revision: 0003
-Follows: 0002
+Revision: 0002
+Follows: 0001
 """
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0003"
-down_revision = "0002"
+revision = "0002"
+down_revision = "0001"
 branch_labels = None
 depends_on = None
 

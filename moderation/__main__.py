@@ -1,0 +1,5 @@
+"""`python -m moderation`: the `palisade` command."""
+
+from moderation.cli import main
+
+main()
