@@ -1,5 +1,6 @@
 """The API as an ASGI application."""
 
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,6 +12,7 @@ from api.errors import add_error_handlers
 from api.middleware import BodyLimit, RequestTimes
 from api.routes import health, images, people, scans
 from moderation.application import Application
+from moderation.database import SchemaError
 
 FORM_OVERHEAD = 64_000
 """Bytes that a multipart form may add to its files."""
@@ -22,6 +24,9 @@ def create_app(application: Application) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         application.scanner.build()
+        with contextlib.suppress(SchemaError):  # an old schema is told by /readyz
+            application.database.check_schema()
+            application.idempotency.forget_old()
         yield
         application.database.close()
 

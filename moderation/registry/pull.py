@@ -4,12 +4,14 @@ The only code that fetches models, and it runs only when asked. A file arrives u
 where an earlier try stopped, is checked against its SHA-256, prepared, and renamed into place in one step.
 """
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
@@ -47,11 +49,22 @@ class Puller:
         """
         fetched = []
         self.folder.mkdir(parents=True, exist_ok=True)
-        for name, entry in entries.items():
-            if not self.present(name, entry):
-                self._pull(name, entry, progress)
-                fetched.append(name)
+        with self._alone():
+            for name, entry in entries.items():
+                if not self.present(name, entry):
+                    self._pull(name, entry, progress)
+                    fetched.append(name)
         return fetched
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Only one process pulls into the folder at a time; another waits, and finds what this one fetched."""
+        folder = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
 
     def present(self, name: str, entry: CatalogueEntry) -> bool:
         """Whether the entry's prepared file is in place and is what it should be."""

@@ -10,9 +10,11 @@ import pytest
 from fastapi.testclient import TestClient
 from httpx import Response
 
+from api.app import create_app
 from moderation.application import Application
 from moderation.errors import ModelError
 from moderation.tables import Measurement
+from tests.api.conftest import MakeApp
 from tests.factories import encode, picture
 
 PHOTO = encode(picture(400, 300, seed=7), "JPEG")
@@ -243,3 +245,60 @@ def test_no_temporary_file_is_left(client: TestClient, tmp_path: Path, monkeypat
     send(client, b"not an image")
 
     assert list(folder.iterdir()) == []
+
+
+OWN = """
+name: {name}
+version: 1
+description: for tests
+keep: {keep}
+on_error: hold
+on_skipped: allow
+rules:
+  - {{name: large, when: image.width > 100 && pdq.hashable, action: hold, queue: q, reason: any}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("keep", "width", "kept"), [("none", 200, False), ("held", 200, True), ("held", 90, False), ("all", 90, True)]
+)
+def test_images_are_kept_as_the_policy_says_and_encrypted(
+    make_application: MakeApp, tmp_path: Path, keep: str, width: int, kept: bool
+) -> None:
+    (tmp_path / "own.yaml").write_text(OWN.format(name="own", keep=keep))
+    application = make_application(require_key=False, policies_dir=tmp_path)
+    data = encode(picture(width, 80, seed=31))
+
+    scan = send(TestClient(create_app(application)), data, "p.png", policy="own").json()
+
+    stored = [path for path in (tmp_path / "images").rglob("*") if path.is_file()]
+    assert scan["image"]["kept"] is kept
+    assert len(stored) == kept
+    if kept:
+        assert data not in stored[0].read_bytes()
+        assert application.store.get("default", scan["sha256"]) == data
+
+
+def test_answers_of_long_ago_are_forgotten(application: Application) -> None:
+    from datetime import timedelta
+
+    from moderation.tables import IdempotencyKey, utc_now
+
+    assert application.idempotency.begin("default", "old", "f") is None
+    with application.database.write() as session:
+        session.get(IdempotencyKey, ("default", "old")).created_at = utc_now() - timedelta(hours=25)
+
+    assert application.idempotency.forget_old() == 1
+    assert application.idempotency.begin("default", "old", "another") is None
+
+
+def test_a_try_that_died_is_taken_over(application: Application) -> None:
+    from datetime import timedelta
+
+    from moderation.tables import IdempotencyKey, utc_now
+
+    application.idempotency.begin("default", "dead", "f")
+    with application.database.write() as session:
+        session.get(IdempotencyKey, ("default", "dead")).created_at = utc_now() - timedelta(minutes=6)
+
+    assert application.idempotency.begin("default", "dead", "f") is None

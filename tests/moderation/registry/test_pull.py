@@ -197,3 +197,18 @@ def test_the_index_is_pips(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", "https://mirror.example/simple")
 
     assert pip_index() == "https://mirror.example/simple"
+
+
+def test_two_that_pull_at_once_fetch_once(server: Server, tmp_path: Path) -> None:
+    fetched: list[str] = []
+    threads = [
+        threading.Thread(target=lambda: fetched.extend(puller(server, tmp_path).pull(entry(HUB), silent)))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert fetched == ["model"]
+    assert (tmp_path / "models/model.onnx").read_bytes() == CONTENT
