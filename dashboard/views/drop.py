@@ -1,14 +1,11 @@
 """The page at `/`: drop an image, see what Palisade makes of it."""
 
-from pathlib import Path
-
 from fastapi import APIRouter, Request, Response
-from fastapi.templating import Jinja2Templates
 
+from dashboard.templating import templates
 from moderation.application import Application
 
 router = APIRouter()
-templates = Jinja2Templates(directory=Path(__file__).parents[1] / "templates")
 
 
 @router.get("/")
