@@ -3,14 +3,18 @@
 import math
 import time
 
+import structlog
 from fastapi import Request
 from limits import RateLimitItem, parse
-from limits.storage import storage_from_string
+from limits.errors import ConfigurationError, StorageError
+from limits.storage import MemoryStorage, Storage, storage_from_string
 from limits.strategies import MovingWindowRateLimiter
 
 from moderation.errors import AuthenticationError, ForbiddenError, RateLimitError, SettingsError
 from moderation.keys.service import LOCAL_CALLER, Caller, KeyService
 from moderation.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1", "testserver")
 FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
@@ -23,7 +27,8 @@ class Gate:
         self.required = settings.require_key
         self.keys = keys
         self.limit = parse_rate(settings.rate_limit)
-        self.limiter = MovingWindowRateLimiter(storage_from_string(settings.rate_limit_storage))
+        self.limiter = MovingWindowRateLimiter(parse_storage(settings.rate_limit_storage))
+        self.fallback = MovingWindowRateLimiter(MemoryStorage())
 
     def caller(self, request: Request) -> Caller:
         """The caller of a request. Raises AuthenticationError, ForbiddenError or RateLimitError."""
@@ -40,9 +45,17 @@ class Gate:
         return caller
 
     def _count(self, caller: Caller) -> None:
-        if self.limiter.hit(self.limit, caller.key_id):
+        try:
+            self._hit(self.limiter, caller)
+        except StorageError as error:
+            # Uploads do not stop because the counter is down: each process counts for itself meanwhile.
+            log.warning("rate limit storage failed", error=str(error))
+            self._hit(self.fallback, caller)
+
+    def _hit(self, limiter: MovingWindowRateLimiter, caller: Caller) -> None:
+        if limiter.hit(self.limit, caller.key_id):
             return
-        reset = self.limiter.get_window_stats(self.limit, caller.key_id).reset_time
+        reset = limiter.get_window_stats(self.limit, caller.key_id).reset_time
         raise RateLimitError(
             f"This key made more than {self.limit.amount} requests in {self.limit.get_expiry()} s.",
             retry_after=max(1, math.ceil(reset - time.time())),
@@ -58,6 +71,19 @@ def parse_rate(text: str) -> RateLimitItem:
         raise SettingsError(
             f"PALISADE_RATE_LIMIT = {text!r} is not a rate.", hint="Write it as `600/minute`."
         ) from None
+
+
+def parse_storage(url: str) -> Storage:
+    """Where requests are counted. Raises SettingsError."""
+    try:
+        storage = storage_from_string(url, wrap_exceptions=True)
+    except ConfigurationError as error:
+        raise SettingsError(
+            f"PALISADE_RATE_LIMIT_STORAGE cannot be used: {error}.", hint="Write `memory://` or `redis://host:6379`."
+        ) from None
+    if not isinstance(storage, Storage):
+        raise SettingsError("PALISADE_RATE_LIMIT_STORAGE is asynchronous.", hint="Write `redis://host:6379`.")
+    return storage
 
 
 def _secret(request: Request) -> str | None:

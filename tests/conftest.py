@@ -72,3 +72,15 @@ def database(empty_database: Database) -> Database:
     """A database with the newest schema."""
     empty_database.migrate()
     return empty_database
+
+
+@pytest.fixture
+def redis_url() -> str:
+    """A Redis server (`PALISADE_TEST_REDIS_URL`). Skips where none is named."""
+    url = os.environ.get("PALISADE_TEST_REDIS_URL")
+    if not url:
+        message = "PALISADE_TEST_REDIS_URL names no Redis server"
+        if required("SERVICES"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return url

@@ -126,3 +126,28 @@ def test_large_bodies_are_refused_before_they_are_read(make_application: MakeApp
     for answer in (declared, streamed):
         assert answer.status_code == 413
         assert answer.json()["error"]["code"] == "too_many_bytes"
+
+
+def test_processes_that_share_a_redis_share_the_count(make_application: MakeApp, redis_url: str) -> None:
+    application = make_application(rate_limit="3/minute", rate_limit_storage=redis_url)
+    _, secret = application.keys.create("a", ["read"])
+    clients = [TestClient(create_app(application)) for _ in range(2)]
+
+    statuses = [clients[i % 2].get("/v1/scans/x", headers=bearer(secret)).status_code for i in range(4)]
+
+    assert statuses == [404, 404, 404, 429]
+
+
+def test_when_the_counter_is_down_each_process_counts_for_itself(make_application: MakeApp) -> None:
+    application = make_application(rate_limit="3/minute", rate_limit_storage="redis://127.0.0.1:1")
+    _, secret = application.keys.create("a", ["read"])
+    client = TestClient(create_app(application))
+
+    statuses = [client.get("/v1/scans/x", headers=bearer(secret)).status_code for _ in range(4)]
+
+    assert statuses == [404, 404, 404, 429]
+
+
+def test_an_unfit_counter_is_a_settings_error(make_application: MakeApp) -> None:
+    with pytest.raises(SettingsError, match="RATE_LIMIT_STORAGE"):
+        create_app(make_application(rate_limit_storage="filing-cabinet://"))
