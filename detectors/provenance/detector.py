@@ -98,10 +98,14 @@ class ProvenanceDetector(Detector):
         for frame in image.frames:
             found = find(frame.pixels)
             if found:
-                message, matched = found
-                evidence = {"scheme": message.scheme, "bits_matched": matched, "bits": len(message.bits)}
+                evidence = {
+                    "scheme": found.message.scheme,
+                    "bits_matched": found.matched,
+                    "bits": len(found.message.bits),
+                    "chance": float(f"{found.chance:.2g}"),
+                }
                 number = frame.index if image.frame_count > 1 else None
-                return [self.finding("watermark", matched / len(message.bits), frame=number, evidence=evidence)]
+                return [self.finding("watermark", found.share, frame=number, evidence=evidence)]
         return []
 
 

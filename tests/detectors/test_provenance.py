@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+import pywt
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
@@ -269,27 +271,62 @@ def test_a_photograph_that_says_so_is_not_ai(detector: ProvenanceDetector) -> No
     )
 
 
+def marked_by_a_pipeline(pixels: np.ndarray, bits: tuple[int, ...], *, floats: bool) -> np.ndarray:
+    """What a generation pipeline saves: the scheme block by block on blue, green, red, as 8-bit numbers or as floats.
+
+    SDXL, FLUX and diffusers hand over floats, whose U plane lacks the offset of 128 that 8-bit planes have.
+    """
+    given = np.ascontiguousarray(pixels[:, :, ::-1]).astype(np.float32 if floats else np.uint8)
+    yuv = cv2.cvtColor(given, cv2.COLOR_BGR2YUV)
+    low, details = pywt.dwt2(yuv[:, :, 1], "haar")
+    number = 0
+    for top in range(0, low.shape[0] // 4 * 4, 4):
+        for left in range(0, low.shape[1] // 4 * 4, 4):
+            block = low[top : top + 4, left : left + 4]
+            row, column = divmod(int(np.abs(block).ravel()[1:].argmax()) + 1, 4)
+            steps = abs(block[row, column]) // 36 + (0.75 if bits[number % len(bits)] else 0.25)
+            block[row, column] = np.copysign(steps * 36, block[row, column])
+            number += 1
+    yuv[:, :, 1] = pywt.idwt2((low, details), "haar")
+    saved = cv2.cvtColor(yuv, cv2.COLOR_YUV2BGR)[:, :, ::-1]
+    return np.clip(np.rint(saved), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("floats", [False, True], ids=["8-bit", "floats"])
 @pytest.mark.parametrize("message", watermark.MESSAGES, ids=lambda message: message.scheme)
-def test_known_watermarks_are_read_back(detector: ProvenanceDetector, message: watermark.Message) -> None:
-    marked = watermark.embed(muted(), message.bits)
+def test_watermarks_of_pipelines_are_read(
+    detector: ProvenanceDetector, message: watermark.Message, floats: bool
+) -> None:
+    marked = marked_by_a_pipeline(muted(), message.bits, floats=floats)
     found = evidence(detector, encode(marked), pixels=marked)["watermark"]
 
     assert found["scheme"] == message.scheme
-    assert found["bits_matched"] == len(message.bits)
+    assert found["bits_matched"] >= message.least
+    assert found["chance"] < 1e-6
+
+
+@pytest.mark.parametrize("message", watermark.MESSAGES, ids=lambda message: message.scheme)
+def test_our_own_marks_are_read_back_and_hardly_seen(message: watermark.Message) -> None:
+    marked = watermark.embed(muted(), message.bits)
+    found = watermark.find(marked)
+
+    assert found
+    assert (found.message, found.matched) == (message, len(message.bits))
     assert np.abs(marked.astype(int) - muted()).mean() < 4
 
 
 @pytest.mark.parametrize("message", watermark.MESSAGES[:3], ids=lambda message: message.scheme)
 def test_what_watermarks_survive(message: watermark.Message) -> None:
-    """JPEG that keeps colour at full resolution, yes; halved colour, the usual, no: see the module's text."""
+    """JPEG that keeps colour at full resolution, yes; strong JPEG with halved colour and scaling, no."""
     marked = watermark.embed(muted(), message.bits)
 
-    def matched(**options: Any) -> int:
+    def survives(**options: Any) -> bool:
         saved = np.asarray(Pillow.open(io.BytesIO(encode(marked, "JPEG", **options))))
-        return int((watermark.decode(saved, len(message.bits)) == np.array(message.bits, bool)).sum())
+        return watermark.find(saved) is not None
 
-    assert matched(quality=95, subsampling=0) >= message.least
-    assert matched(quality=95, subsampling=2) < message.least
+    assert survives(quality=95, subsampling=0)
+    assert not survives(quality=60, subsampling=2)
+    assert watermark.find(np.asarray(Pillow.fromarray(marked).resize((480, 384)))) is None
 
 
 def test_real_pictures_carry_no_watermark(shared_data: Path) -> None:
