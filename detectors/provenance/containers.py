@@ -9,8 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 MOST_PARTS = 2_000
+MOST_SKIPPED = 200_000
+"""Parts of a PNG's pixels that are stepped over."""
 MOST_BYTES = 4_000_000
 """No text of a file is read further than this, inflated or not."""
+MOST_TOTAL = 12_000_000
+"""Nor all its texts together: a file has thousands of places for small bombs."""
+PIECE = 65_536
 
 EXIF_MARK = b"Exif\0\0"
 XMP_MARK = b"http://ns.adobe.com/xap/1.0/\0"
@@ -18,18 +23,28 @@ XMP_MARK = b"http://ns.adobe.com/xap/1.0/\0"
 
 @dataclass
 class Metadata:
-    """texts: keyed texts as PNG has them, in order. exif: a TIFF structure, b'' for none. xmp: an XMP packet's text."""
+    """texts: keyed texts as PNG has them, in order. exif: a TIFF structure, b'' for none. xmp: an XMP packet's text.
+
+    left: bytes of text that may still be read.
+    """
 
     texts: dict[str, str] = field(default_factory=dict)
     exif: bytes = b""
     xmp: str = ""
+    left: int = MOST_TOTAL
 
-    def add(self, key: str, value: str) -> None:
-        """Keep a text; the first of a key counts."""
+    def add(self, key: str, value: bytes) -> None:
+        """Keep a text; the first of a key counts, and all count towards what is left."""
+        self.left -= len(value)
         if key == "XML:com.adobe.xmp":
-            self.xmp = self.xmp or value
-        elif len(self.texts) < MOST_PARTS:
-            self.texts.setdefault(key, value)
+            self.xmp = self.xmp or value.decode("utf-8", "replace")
+        elif key not in self.texts:
+            self.texts[key] = _decode(value)
+
+    @property
+    def limit(self) -> int:
+        """How many bytes the next text may have."""
+        return max(0, min(MOST_BYTES, self.left))
 
 
 def read_metadata(data: bytes, format: str) -> Metadata:
@@ -51,44 +66,49 @@ def _png(data: bytes, found: Metadata) -> None:
     for kind, body in _png_chunks(data):
         if kind == b"eXIf":
             found.exif = found.exif or body
-        elif kind in (b"tEXt", b"zTXt", b"iTXt"):
+        elif kind in (b"tEXt", b"zTXt", b"iTXt") and found.limit:
             key, separator, rest = body.partition(b"\0")
             if separator and len(key) <= 79:
-                found.add(key.decode("latin-1"), _png_text(kind, rest))
+                found.add(key.decode("latin-1"), _png_text(kind, rest, found.limit))
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    at = 8
-    for _ in range(MOST_PARTS):
-        if at + 12 > len(data):
-            return
+    """Kind and body of each chunk but the pixels', which may be many and have texts behind them."""
+    at, parts, skipped = 8, 0, 0
+    while at + 12 <= len(data) and parts < MOST_PARTS and skipped < MOST_SKIPPED:
         length, kind = struct.unpack_from(">I4s", data, at)
         if kind == b"IEND":
             return
-        if kind != b"IDAT":
+        if kind == b"IDAT":
+            skipped += 1
+        else:
+            parts += 1
             yield kind, data[at + 8 : at + 8 + min(length, MOST_BYTES)]
         at += 12 + length
 
 
-def _png_text(kind: bytes, rest: bytes) -> str:
+def _png_text(kind: bytes, rest: bytes, limit: int) -> bytes:
     """The text of a chunk behind its key (PNG, third edition, 11.3.3)."""
     if kind == b"tEXt":
-        return _decode(rest)
+        return rest[:limit]
     if kind == b"zTXt":
-        return _decode(inflate(rest[1:]))
+        return inflate(rest[1:], limit)
     compressed = rest[:1] == b"\1"
     parts = rest[2:].split(b"\0", 2)
     text = parts[-1] if len(parts) == 3 else b""
-    return (inflate(text) if compressed else text).decode("utf-8", "replace")
+    return inflate(text, limit) if compressed else text[:limit]
 
 
-def inflate(data: bytes) -> bytes:
-    """Inflate at most `MOST_BYTES`; what a broken or too large stream gave until there."""
-    inflater = zlib.decompressobj()
-    try:
-        return inflater.decompress(data, MOST_BYTES)
-    except zlib.error:
-        return b""
+def inflate(data: bytes, limit: int = MOST_BYTES) -> bytes:
+    """Inflate at most `limit` bytes; of a broken stream, what it gave until there."""
+    inflater, text = zlib.decompressobj(), bytearray()
+    while data and len(text) < limit and not inflater.eof:
+        try:
+            text += inflater.decompress(data, min(PIECE, limit - len(text)))
+        except zlib.error:
+            break
+        data = inflater.unconsumed_tail
+    return bytes(text)
 
 
 def _decode(text: bytes) -> str:
@@ -102,6 +122,9 @@ def _decode(text: bytes) -> str:
 def _jpeg(data: bytes, found: Metadata) -> None:
     at = 2
     for _ in range(MOST_PARTS):
+        # Any number of fill bytes may come before a marker.
+        while at + 4 <= len(data) and data[at] == data[at + 1] == 0xFF:
+            at += 1
         if at + 4 > len(data) or data[at] != 0xFF:
             return
         marker = data[at + 1]
@@ -114,7 +137,7 @@ def _jpeg(data: bytes, found: Metadata) -> None:
         elif marker == 0xE1 and body.startswith(XMP_MARK):
             found.xmp = found.xmp or body[len(XMP_MARK) :].decode("utf-8", "replace")
         elif marker == 0xFE:
-            found.add("Comment", _decode(body))
+            found.add("Comment", body)
         at += 2 + max(length, 2)
 
 
@@ -136,11 +159,11 @@ def _gif(data: bytes, found: Metadata) -> None:
     start = data.find(b"\x21\xfe")
     if start < 0:
         return
-    at, text = start + 2, b""
+    at, text = start + 2, bytearray()
     while at < len(data) and data[at] and len(text) < MOST_BYTES:
         text += data[at + 1 : at + 1 + data[at]]
         at += 1 + data[at]
-    found.add("Comment", _decode(text))
+    found.add("Comment", bytes(text))
 
 
 def _boxes(data: bytes, found: Metadata) -> None:

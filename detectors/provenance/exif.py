@@ -18,9 +18,13 @@ TAGS = {
     0x9C9E: "XPKeywords",
 }
 EXIF_DIRECTORY = 0x8769
-SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 7: 1}
+SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 7: 1, 129: 1}
+TEXTS = (1, 2, 7, 129)
+"""Types that hold texts: bytes, ASCII, undefined, and EXIF 3's UTF-8."""
 MOST_ENTRIES = 500
 MOST_BYTES = 1_000_000
+LOOKED_AT = 2_000
+"""Characters of a text by which its byte order is told."""
 
 
 def read_exif(block: bytes) -> dict[str, str]:
@@ -35,8 +39,8 @@ def read_exif(block: bytes) -> dict[str, str]:
             if tag == EXIF_DIRECTORY and len(value) == 4 and not found.get("_exif"):
                 found["_exif"] = "read"
                 directories.append(struct.unpack(order + "I", value)[0])
-            elif tag in TAGS and kind in (1, 2, 7):
-                found.setdefault(TAGS[tag], _text(tag, value, order))
+            elif tag in TAGS and kind in TEXTS and TAGS[tag] not in found:
+                found[TAGS[tag]] = _text(tag, value, order)
     found.pop("_exif", None)
     return found
 
@@ -63,6 +67,6 @@ def _text(tag: int, value: bytes, order: str) -> str:
         if mark.startswith(b"UNICODE"):
             # Generators write big-endian whatever the structure's order is: take the order that gives more letters.
             both = [body.decode(f"utf-16-{way}", "replace") for way in (("le", "be") if order == "<" else ("be", "le"))]
-            return max(both, key=lambda text: sum(c.isascii() for c in text)).rstrip("\0")
+            return max(both, key=lambda text: sum(c.isascii() for c in text[:LOOKED_AT])).rstrip("\0")
         value = body if mark.startswith((b"ASCII", b"\0\0\0\0\0\0\0\0")) else value
     return value.decode("utf-8", "replace").rstrip("\0 ")
