@@ -1,4 +1,6 @@
-"""Where kept images go: encrypted, in any file system that fsspec knows."""
+"""Encrypted files in any file system that fsspec knows, and kept images as the first use of them."""
+
+import uuid
 
 import fsspec
 
@@ -7,12 +9,75 @@ from moderation.settings import Settings
 from moderation.vault import Vault
 
 
-class ImageStore:
-    """Keeps image files by tenant and SHA-256, encrypted; the plain bytes never reach the disk."""
+class EncryptedFiles:
+    """Small files below a URL, encrypted; plain bytes never reach the disk, and no half file is ever read.
 
-    def __init__(self, url: str, vault: Vault | None) -> None:
+    A file's path is part of what is authenticated, so that one cannot be put in another's place. place, no_key: the
+    setting that says where files go, and the error's message and hint where no key is set, for people.
+    """
+
+    def __init__(self, url: str, vault: Vault | None, *, place: str, no_key: tuple[str, str]) -> None:
         self.vault = vault
         self.files, self.root = fsspec.core.url_to_fs(url)
+        self.place = place
+        self.no_key = no_key
+
+    def write(self, path: str, data: bytes, *, context: str, what: str) -> None:
+        """Write a file, under another name first. Raises StorageError naming `what`."""
+        encrypted = self.key().encrypt(data, context.encode())
+        target = f"{self.root}/{path}"
+        part = f"{target}.{uuid.uuid4().hex}.part"
+        try:
+            self.files.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+            with self.files.open(part, "wb") as stream:
+                stream.write(encrypted)
+            self.files.mv(part, target)
+        except OSError as error:
+            raise StorageError(
+                f"{what} could not be kept: {error}.", hint=f"See {self.place} and free space."
+            ) from error
+
+    def read(self, path: str, *, context: str, what: str) -> bytes:
+        """A file's plain bytes. Raises FileNotFoundError where there is none, StorageError for all else."""
+        key = self.key()
+        try:
+            with self.files.open(f"{self.root}/{path}", "rb") as stream:
+                content = bytes(stream.read())
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise StorageError(f"{what} cannot be read: {error}.", hint=f"See {self.place}.") from error
+        return key.decrypt(content, context.encode())
+
+    def remove(self, path: str, *, what: str) -> None:
+        """Remove a file; one that is not there is no error. Raises StorageError when it cannot be removed."""
+        try:
+            if self.files.exists(f"{self.root}/{path}"):
+                self.files.rm(f"{self.root}/{path}")
+        except OSError as error:
+            raise StorageError(f"{what} could not be destroyed: {error}.", hint="Try again.") from error
+
+    def key(self) -> Vault:
+        """The vault. Raises StorageError where no key is set."""
+        if self.vault is None:
+            message, hint = self.no_key
+            raise StorageError(message, hint=hint)
+        return self.vault
+
+
+class ImageStore:
+    """Keeps image files by tenant and SHA-256."""
+
+    def __init__(self, url: str, vault: Vault | None) -> None:
+        self.files = EncryptedFiles(
+            url,
+            vault,
+            place="PALISADE_STORAGE_URL",
+            no_key=(
+                "The policy keeps images, and no key is set to encrypt them with.",
+                "Set PALISADE_IMAGE_KEYS (make one with `palisade keys generate-secret`), or write `keep: none`.",
+            ),
+        )
 
     @classmethod
     def of(cls, settings: Settings) -> "ImageStore":
@@ -21,49 +86,28 @@ class ImageStore:
         return cls(settings.storage, vault)
 
     def put(self, tenant: str, sha256: str, data: bytes) -> None:
-        """Keep an image. Written under another name and renamed, so that no half file is ever read."""
-        path = self._path(tenant, sha256)
-        encrypted = self._key().encrypt(data, _context(tenant, sha256))
-        try:
-            self.files.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-            with self.files.open(f"{path}.part", "wb") as stream:
-                stream.write(encrypted)
-            self.files.mv(f"{path}.part", path)
-        except OSError as error:
-            raise StorageError(
-                f"The image {sha256} could not be kept: {error}.", hint="See PALISADE_STORAGE_URL and free space."
-            ) from error
+        """Keep an image. Raises StorageError."""
+        self.files.write(_path(tenant, sha256), data, context=_context(tenant, sha256), what=f"The image {sha256}")
 
     def get(self, tenant: str, sha256: str) -> bytes:
         """A kept image. Raises StorageError when it is not there or cannot be decrypted."""
         try:
-            with self.files.open(self._path(tenant, sha256), "rb") as stream:
-                content = bytes(stream.read())
-        except OSError as error:
-            raise StorageError(f"The image {sha256} is not kept: {error}.", status=404) from error
-        return self._key().decrypt(content, _context(tenant, sha256))
+            return self.files.read(_path(tenant, sha256), context=_context(tenant, sha256), what=f"The image {sha256}")
+        except FileNotFoundError:
+            raise StorageError(f"The image {sha256} is not kept.", status=404) from None
 
     def delete(self, tenant: str, sha256: str) -> None:
         """Forget a kept image; one that is not there is no error."""
-        path = self._path(tenant, sha256)
-        if self.files.exists(path):
-            self.files.rm(path)
+        self.files.remove(_path(tenant, sha256), what=f"The image {sha256}")
 
     def check(self) -> None:
         """Raises StorageError when images cannot be kept for want of a key."""
-        self._key()
-
-    def _key(self) -> Vault:
-        if self.vault is None:
-            raise StorageError(
-                "The policy keeps images, and no key is set to encrypt them with.",
-                hint="Set PALISADE_IMAGE_KEYS (make one with `palisade keys generate-secret`), or write `keep: none`.",
-            )
-        return self.vault
-
-    def _path(self, tenant: str, sha256: str) -> str:
-        return f"{self.root}/{tenant}/{sha256[:2]}/{sha256}"
+        self.files.key()
 
 
-def _context(tenant: str, sha256: str) -> bytes:
-    return f"image/{tenant}/{sha256}".encode()
+def _path(tenant: str, sha256: str) -> str:
+    return f"{tenant}/{sha256[:2]}/{sha256}"
+
+
+def _context(tenant: str, sha256: str) -> str:
+    return f"image/{tenant}/{sha256}"

@@ -2,10 +2,9 @@
 
 import os
 
-import fsspec
-
-from moderation.errors import NotFoundError, StorageError
+from moderation.errors import NotFoundError
 from moderation.settings import Settings
+from moderation.storage import EncryptedFiles
 from moderation.vault import Vault
 
 KEY = "person"
@@ -18,8 +17,15 @@ class PersonKeys:
     """
 
     def __init__(self, url: str, vault: Vault | None) -> None:
-        self.vault = vault
-        self.files, self.root = fsspec.core.url_to_fs(url)
+        self.files = EncryptedFiles(
+            url,
+            vault,
+            place="PALISADE_PEOPLE_STORAGE_URL",
+            no_key=(
+                "No key is set to protect enrolled people's templates with.",
+                "Set PALISADE_PEOPLE_KEYS; make one with `palisade keys generate-secret`.",
+            ),
+        )
 
     @classmethod
     def of(cls, settings: Settings) -> "PersonKeys":
@@ -29,58 +35,32 @@ class PersonKeys:
 
     def create(self, tenant: str, person: str) -> Vault:
         """A new key for a person, kept; with it the person's rows are encrypted. Raises StorageError."""
-        key, path = os.urandom(32), self._path(tenant, person)
-        wrapped = self._master().encrypt(key, _context(tenant, person))
-        try:
-            self.files.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-            with self.files.open(f"{path}.part", "wb") as stream:
-                stream.write(wrapped)
-            self.files.mv(f"{path}.part", path)
-        except OSError as error:
-            raise StorageError(
-                f"The key of {person} could not be kept: {error}.",
-                hint="See PALISADE_PEOPLE_STORAGE_URL and free space.",
-            ) from error
+        key = os.urandom(32)
+        self.files.write(_path(tenant, person), key, context=_context(tenant, person), what=f"The key of {person}")
         return Vault({KEY: key})
 
     def get(self, tenant: str, person: str) -> Vault:
         """Raises NotFoundError when the key was destroyed, StorageError when it cannot be read or unwrapped."""
-        master = self._master()
+        what = f"The key of {person}"
         try:
-            with self.files.open(self._path(tenant, person), "rb") as stream:
-                wrapped = bytes(stream.read())
+            return Vault({KEY: self.files.read(_path(tenant, person), context=_context(tenant, person), what=what)})
         except FileNotFoundError:
             raise NotFoundError(
-                f"The key of {person} was destroyed.", hint="Delete the person; what is left of it cannot be read."
+                f"{what} was destroyed.", hint="Delete the person; what is left of it cannot be read."
             ) from None
-        except OSError as error:
-            raise StorageError(f"The key of {person} cannot be read: {error}.") from error
-        return Vault({KEY: master.decrypt(wrapped, _context(tenant, person))})
 
     def destroy(self, tenant: str, person: str) -> None:
         """Destroy a key; one that is gone is no error. Raises StorageError when it is still there afterwards."""
-        path = self._path(tenant, person)
-        try:
-            if self.files.exists(path):
-                self.files.rm(path)
-        except OSError as error:
-            raise StorageError(f"The key of {person} could not be destroyed: {error}.", hint="Try again.") from error
+        self.files.remove(_path(tenant, person), what=f"The key of {person}")
 
     def check(self) -> None:
         """Raises StorageError when there is no key to wrap people's keys with."""
-        self._master()
-
-    def _master(self) -> Vault:
-        if self.vault is None:
-            raise StorageError(
-                "No key is set to protect enrolled people's templates with.",
-                hint="Set PALISADE_PEOPLE_KEYS; make one with `palisade keys generate-secret`.",
-            )
-        return self.vault
-
-    def _path(self, tenant: str, person: str) -> str:
-        return f"{self.root}/{tenant}/{person}"
+        self.files.key()
 
 
-def _context(tenant: str, person: str) -> bytes:
-    return f"person-key/{tenant}/{person}".encode()
+def _path(tenant: str, person: str) -> str:
+    return f"{tenant}/{person}"
+
+
+def _context(tenant: str, person: str) -> str:
+    return f"person-key/{tenant}/{person}"

@@ -1,5 +1,6 @@
 """Kept images: encrypted, whole, and gone when they are deleted."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,7 @@ def test_a_full_disk_leaves_no_image(store: ImageStore, monkeypatch: pytest.Monk
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store.files, "open", full)
+    monkeypatch.setattr(store.files.files, "open", full)
 
     with pytest.raises(StorageError, match="No space left"):
         store.put("t", SHA, b"x")
@@ -69,3 +70,11 @@ def test_memory_file_systems_serve_too() -> None:
     store.put("t", SHA, b"pixels")
 
     assert store.get("t", SHA) == b"pixels"
+
+
+def test_the_same_image_may_be_kept_by_many_at_once(store: ImageStore, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: store.put("t", SHA, b"pixels" * 10_000), range(32)))
+
+    assert store.get("t", SHA) == b"pixels" * 10_000
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [SHA]
