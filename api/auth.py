@@ -2,6 +2,7 @@
 
 import math
 import time
+from urllib.parse import urlsplit
 
 import structlog
 from fastapi import Request
@@ -99,12 +100,20 @@ def _secret(request: Request) -> str | None:
 
 
 def _local(request: Request) -> Caller:
-    """Keyless requests are of the person at this machine: not through a proxy, and not by another name (rebinding)."""
-    proxied = [name for name in FORWARDED if name in request.headers]
-    if proxied or request.url.hostname not in LOCAL_HOSTS:
-        raise ForbiddenError(
-            f"This server answers without a key on this machine only, not {'through a proxy' if proxied else 'as'}"
-            f"{'' if proxied else ' ' + repr(request.url.hostname)}.",
-            hint="Run `palisade serve` without `--local`, and make a key with `palisade keys create`.",
-        )
-    return LOCAL_CALLER
+    """Keyless requests are of the person at this machine.
+
+    Not through a proxy, not by another name (DNS rebinding), and not from another site's page in the same browser.
+    """
+    origin = request.headers.get("origin")
+    if any(name in request.headers for name in FORWARDED):
+        why = "not through a proxy"
+    elif request.url.hostname not in LOCAL_HOSTS:
+        why = f"not as {request.url.hostname!r}"
+    elif origin is not None and urlsplit(origin).netloc != request.url.netloc:
+        why = f"not to pages of {origin!r}"
+    else:
+        return LOCAL_CALLER
+    raise ForbiddenError(
+        f"This server answers without a key on this machine only, {why}.",
+        hint="Run `palisade serve` without `--local`, and make a key with `palisade keys create`.",
+    )

@@ -108,12 +108,21 @@ def test_an_unfit_rate_is_a_settings_error(make_application: MakeApp) -> None:
 
 
 @pytest.mark.parametrize(
-    "headers", [{"X-Forwarded-For": "1.2.3.4"}, {"Forwarded": "for=1.2.3.4"}, {"Host": "evil.example"}]
+    "headers",
+    [
+        {"X-Forwarded-For": "1.2.3.4"},
+        {"Forwarded": "for=1.2.3.4"},
+        {"Host": "evil.example"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://testserver:81"},
+    ],
 )
 def test_keyless_answers_are_for_this_machine_only(make_application: MakeApp, headers: dict[str, str]) -> None:
     client = TestClient(create_app(make_application(require_key=False)))
 
     assert client.get("/v1/scans/x").status_code == 404
+    assert client.get("/v1/scans/x", headers={"Origin": "http://testserver"}).status_code == 404
     assert client.get("/v1/scans/x", headers=headers).status_code == 403
 
 
