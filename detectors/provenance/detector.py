@@ -1,19 +1,28 @@
 """The `provenance` detector: what a file says of its own origin, and what was hidden in its pixels."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detectors.base import Detector, Field, Finding, Label
 from detectors.image import Image
-from detectors.provenance.containers import Metadata, read_metadata
-from detectors.provenance.credentials import read_credentials
+from detectors.provenance.containers import read_metadata
+from detectors.provenance.credentials import read_anchors, read_credentials
 from detectors.provenance.exif import read_exif
-from detectors.provenance.generators import Clues, find_generator
+from detectors.provenance.generators import TOOLS, Clues, find_generator
+from detectors.provenance.source_types import EDITED, GENERATED, term
 from detectors.provenance.text import cleaned
-from detectors.provenance.watermark import find
-from detectors.provenance.xmp import AI_SOURCE_TYPES, SOURCE_TYPE, xmp_value
+from detectors.provenance.watermark import MESSAGES, find
+from detectors.provenance.xmp import read_xmp
+from detectors.runtime import Runtime
 
-GENERATED = Field("bool", "Whether it says that a model made the whole picture.")
+TRUST_LIST = "c2pa-trust-anchors.pem"
+"""In the models' folder: the certificates that signers are trusted by, as C2PA publishes them. Without it none is."""
+
+AI_GENERATED = Field("bool", "Whether it says that a model made the whole picture.")
+AI_EDITED = Field("bool", "Whether it says that a model made a part of the picture.")
+SOURCE_TYPES = ("DigitalSourceType", "DigitalSourcefileType")
+"""IPTC's property in XMP, by its name and by that of 2008."""
 
 
 class ProvenanceDetector(Detector):
@@ -24,6 +33,7 @@ class ProvenanceDetector(Detector):
     """
 
     name = "provenance"
+    version = "2"
     cost_ms = 15.0
     labels = (
         Label(
@@ -31,12 +41,14 @@ class ProvenanceDetector(Detector):
             "A C2PA manifest. Whether it is valid, whether its signer is trusted, and what it declares are three facts.",
             fields={
                 "state": Field(
-                    "string", "`valid`; `invalid`: it does not fit the file or cannot be read; `remote`: not in it."
+                    "string",
+                    "`valid`; `invalid`: it does not fit the file or cannot be read; `remote`: not in it.",
+                    choices=("valid", "invalid", "remote"),
                 ),
                 "trusted": Field("bool", "Whether the signer is on a trust list."),
                 "signer": Field("string", "Who issued the signer's certificate."),
-                "ai_generated": GENERATED,
-                "ai_edited": Field("bool", "Whether it says that a model made a part of the picture."),
+                "ai_generated": AI_GENERATED,
+                "ai_edited": AI_EDITED,
                 "source_type": Field("string", "The IPTC digital source type that it declares."),
                 "generator": Field("string", "The software that wrote it."),
                 "problems": Field("list", "Codes of what is wrong with it, as the C2PA specification names them."),
@@ -46,9 +58,7 @@ class ProvenanceDetector(Detector):
             "generator",
             "Metadata that an image generator left.",
             fields={
-                "tool": Field(
-                    "string", "`a1111`, `comfyui`, `invokeai`, `novelai`, `fooocus`, `midjourney`, `dalle`, …"
-                ),
+                "tool": Field("string", "One of " + ", ".join(f"`{tool}`" for tool in TOOLS) + ".", choices=TOOLS),
                 "prompt": Field("string", "The prompt."),
                 "negative_prompt": Field("string", "What the prompt asks to avoid."),
                 "model": Field("string", "The model's name."),
@@ -58,7 +68,11 @@ class ProvenanceDetector(Detector):
         Label(
             "source_type",
             "A digital source type in the file's XMP.",
-            fields={"value": Field("string", "The IPTC term."), "ai_generated": GENERATED},
+            fields={
+                "value": Field("string", "The IPTC term."),
+                "ai_generated": AI_GENERATED,
+                "ai_edited": AI_EDITED,
+            },
         ),
         Label(
             "software",
@@ -73,23 +87,33 @@ class ProvenanceDetector(Detector):
             "An invisible watermark of a known generator, read from the pixels.",
             scored=True,
             fields={
-                "scheme": Field("string", "Whose watermark it is."),
+                "scheme": Field(
+                    "string", "Whose watermark it is.", choices=tuple(message.scheme for message in MESSAGES)
+                ),
                 "bits_matched": Field("int", "Bits of its message that match."),
             },
         ),
     )
+
+    def __init__(self, runtime: Runtime) -> None:
+        super().__init__(runtime)
+        self.anchors = read_anchors(runtime.folder / TRUST_LIST)
+
+    def state(self, tenant: str) -> str:  # noqa: ARG002 - the trust list is the same for all
+        """Version of the trust list, '' for none."""
+        return hashlib.sha256(self.anchors.encode()).hexdigest()[:12] if self.anchors else ""
 
     def detect(self, images: Sequence[Image]) -> list[list[Finding]]:
         return [self._measure(image) for image in images]
 
     def _measure(self, image: Image) -> list[Finding]:
         metadata = read_metadata(image.data, image.format)
-        exif = read_exif(metadata.exif)
+        clues = Clues(metadata.texts, read_exif(metadata.exif), read_xmp(metadata.xmp))
         facts = {
-            "c2pa": read_credentials(image.data, image.format),
-            "source_type": _source_type(metadata),
-            "generator": _generator(metadata, exif),
-            "software": _software(metadata, exif),
+            "c2pa": read_credentials(image.data, image.format, self.anchors),
+            "source_type": _source_type(clues.xmp),
+            "generator": _generator(clues),
+            "software": _software(clues),
         }
         findings = [self.finding(label, evidence=cleaned(evidence)) for label, evidence in facts.items() if evidence]
         return findings + self._watermark(image)
@@ -109,17 +133,18 @@ class ProvenanceDetector(Detector):
         return []
 
 
-def _source_type(metadata: Metadata) -> dict[str, Any] | None:
-    value = xmp_value(metadata.xmp, SOURCE_TYPE).rsplit("/", 1)[-1]
-    return {"value": value, "ai_generated": value in AI_SOURCE_TYPES} if value else None
+def _source_type(xmp: Mapping[str, str]) -> dict[str, Any] | None:
+    value = term(next((xmp[name] for name in SOURCE_TYPES if xmp.get(name)), ""))
+    return {"value": value, "ai_generated": value in GENERATED, "ai_edited": value in EDITED} if value else None
 
 
-def _generator(metadata: Metadata, exif: Mapping[str, str]) -> dict[str, Any] | None:
-    found = find_generator(Clues(metadata, exif))
+def _generator(clues: Clues) -> dict[str, Any] | None:
+    found = find_generator(clues)
     return found.cleaned() if found else None
 
 
-def _software(metadata: Metadata, exif: Mapping[str, str]) -> dict[str, Any] | None:
-    software = Clues(metadata, exif).software
-    camera = " ".join(part for part in (exif.get("Make", ""), exif.get("Model", "")) if part and len(part) < 200)
-    return {"software": software, "camera": camera} if software or camera else None
+def _software(clues: Clues) -> dict[str, Any] | None:
+    maker, model = clues.exif.get("Make", "").strip(), clues.exif.get("Model", "").strip()
+    # Where ComfyUI put its graph there is no camera.
+    camera = " ".join(part for part in (maker, model) if len(part) < 200).strip()
+    return {"software": clues.software, "camera": camera} if clues.software.strip() or camera else None

@@ -7,13 +7,11 @@ host saves a picture anew: a mark says what the file claims, its absence says no
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from detectors.provenance.containers import Metadata
-from detectors.provenance.graph import read_graph
+from detectors.provenance.graph import from_workflow, read_graph
 from detectors.provenance.text import clean
-from detectors.provenance.xmp import xmp_value
 
 
 @dataclass(frozen=True)
@@ -33,30 +31,39 @@ class Generator:
 
 @dataclass(frozen=True)
 class Clues:
-    """All that the readers look at. comment: EXIF's UserComment, or a comment of the file. software: of EXIF or PNG."""
+    """All that the readers look at: a file's keyed texts, EXIF tags and XMP properties, by name.
 
-    metadata: Metadata
-    exif: Mapping[str, str]
+    comment: EXIF's UserComment, or a comment of the file. software: of EXIF, PNG or XMP.
+    """
 
-    @property
-    def texts(self) -> Mapping[str, str]:
-        return self.metadata.texts
+    texts: Mapping[str, str] = field(default_factory=dict)
+    exif: Mapping[str, str] = field(default_factory=dict)
+    xmp: Mapping[str, str] = field(default_factory=dict)
+    _read: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def comment(self) -> str:
-        return self.exif.get("UserComment") or self.texts.get("Comment") or ""
+        return self.exif.get("UserComment") or self.texts.get("Comment") or self.xmp.get("UserComment", "")
 
     @property
     def software(self) -> str:
-        return self.texts.get("Software") or self.exif.get("Software") or xmp_value(self.metadata.xmp, "CreatorTool")
+        return self.texts.get("Software") or self.exif.get("Software") or self.xmp.get("CreatorTool", "")
 
     @property
     def description(self) -> str:
-        return (
-            self.texts.get("Description")
-            or self.exif.get("ImageDescription")
-            or xmp_value(self.metadata.xmp, "description")
-        )
+        return self.texts.get("Description") or self.exif.get("ImageDescription") or self.xmp.get("description", "")
+
+    @property
+    def makers(self) -> str:
+        """Where services put their names."""
+        named = [self.software, self.exif.get("Make", ""), self.exif.get("Artist", ""), self.texts.get("Author", "")]
+        return "\n".join(text[:500] for text in named + [self.xmp.get(name, "") for name in ("Credit", "creator")])
+
+    def json(self, text: str) -> dict[str, Any]:
+        """The JSON object of a text, {} when it is none; read once. Python's NaN is taken: ComfyUI writes it."""
+        if text not in self._read:
+            self._read[text] = load_object(text)
+        return self._read[text]
 
 
 def find_generator(clues: Clues) -> Generator | None:
@@ -69,8 +76,7 @@ def find_generator(clues: Clues) -> Generator | None:
 
 
 def load_object(text: str) -> dict[str, Any]:
-    """The JSON object of a text, {} when it is none. Python's NaN is taken: ComfyUI writes it."""
-    if not text.lstrip().startswith("{"):
+    if text.lstrip()[:1] != "{":
         return {}
     try:
         values = json.loads(text)
@@ -80,17 +86,13 @@ def load_object(text: str) -> dict[str, Any]:
 
 
 def _comfyui(clues: Clues) -> Generator | None:
+    """Its graph of nodes, in PNG's texts or (for WebP) behind a word in EXIF's tags for the camera."""
     for text in (clues.texts.get("prompt", ""), _after(clues.exif.get("Make", ""), "prompt:")):
-        graph = load_object(text)
-        if (
-            graph
-            and all(isinstance(node, dict) for node in graph.values())
-            and any("class_type" in n for n in graph.values())
-        ):
+        graph = clues.json(text)
+        if any(isinstance(node, dict) and "class_type" in node for node in graph.values()):
             return Generator("comfyui", *read_graph(graph))
-    if "nodes" in load_object(clues.texts.get("workflow", "") or _after(clues.exif.get("Model", ""), "workflow:")):
-        return Generator("comfyui")
-    return None
+    workflow = clues.json(clues.texts.get("workflow", "") or _after(clues.exif.get("Model", ""), "workflow:"))
+    return Generator("comfyui", *read_graph(from_workflow(workflow))) if "nodes" in workflow else None
 
 
 def _after(text: str, mark: str) -> str:
@@ -100,7 +102,7 @@ def _after(text: str, mark: str) -> str:
 def _novelai(clues: Clues) -> Generator | None:
     if clues.texts.get("Software") != "NovelAI":
         return None
-    said = load_object(clues.texts.get("Comment", ""))
+    said = clues.json(clues.texts.get("Comment", ""))
     return Generator(
         "novelai",
         _text(said, "prompt") or clues.texts.get("Description", ""),
@@ -111,7 +113,7 @@ def _novelai(clues: Clues) -> Generator | None:
 
 
 def _invokeai(clues: Clues) -> Generator | None:
-    said = load_object(clues.texts.get("invokeai_metadata", ""))
+    said = clues.json(clues.texts.get("invokeai_metadata", ""))
     if said:
         model = said.get("model")
         name = model.get("name") or model.get("model_name") if isinstance(model, dict) else model
@@ -122,7 +124,7 @@ def _invokeai(clues: Clues) -> Generator | None:
             _plain(name),
             _text(said, "seed"),
         )
-    said = load_object(clues.texts.get("sd-metadata", ""))
+    said = clues.json(clues.texts.get("sd-metadata", ""))
     image = said.get("image")
     if isinstance(image, dict):
         prompt = image.get("prompt")
@@ -131,16 +133,18 @@ def _invokeai(clues: Clues) -> Generator | None:
         return Generator("invokeai", _plain(prompt), "", _text(said, "model_weights"), _text(image, "seed"))
     dream = clues.texts.get("Dream", "")
     if dream:
-        seed = re.search(r"-S\s?(\d{1,20})", dream)
-        prompt = re.match(r'\s*"?(.*?)"?\s+-\w', dream, re.DOTALL)
-        return Generator("invokeai", prompt.group(1) if prompt else dream, seed=seed.group(1) if seed else "")
+        # The command of a prompt, in quotes or not, and its options.
+        options = re.search(r"\s-\w", dream)
+        prompt = dream[: options.start()] if options else dream
+        seed = re.search(r"\s-S\s?(\d{1,20})", dream)
+        return Generator("invokeai", prompt.strip().strip('"'), seed=seed.group(1) if seed else "")
     return Generator("invokeai") if "invokeai_graph" in clues.texts or "invokeai_workflow" in clues.texts else None
 
 
 def _fooocus(clues: Clues) -> Generator | None:
     scheme = clues.texts.get("fooocus_scheme") or clues.exif.get("XPComment", "")
     for text in (clues.texts.get("parameters", ""), clues.comment):
-        said = load_object(text)
+        said = clues.json(text)
         if said and (scheme or str(said.get("version", "")).startswith("Fooocus") or "base_model_hash" in said):
             return Generator(
                 "fooocus",
@@ -154,7 +158,7 @@ def _fooocus(clues: Clues) -> Generator | None:
 
 def _swarmui(clues: Clues) -> Generator | None:
     for text in (clues.texts.get("parameters", ""), clues.comment):
-        said = load_object(text).get("sui_image_params")
+        said = clues.json(text).get("sui_image_params")
         if isinstance(said, dict):
             return Generator(
                 "swarmui",
@@ -167,7 +171,7 @@ def _swarmui(clues: Clues) -> Generator | None:
 
 
 def _draw_things(clues: Clues) -> Generator | None:
-    said = load_object(clues.comment) or load_object(xmp_value(clues.metadata.xmp, "UserComment"))
+    said = clues.json(clues.comment)
     if "Draw Things" not in clues.software and not {"c", "sampler", "steps"} <= set(said):
         return None
     return Generator("draw-things", _text(said, "c"), _text(said, "uc"), _text(said, "model"), _text(said, "seed"))
@@ -203,8 +207,7 @@ JOB = re.compile(r"\bJob ID: ([0-9a-f-]{36})\b")
 
 def _midjourney(clues: Clues) -> Generator | None:
     text = clues.description
-    named = "midjourney" in (clues.software + clues.exif.get("Artist", "") + clues.metadata.xmp[:20_000]).lower()
-    if not JOB.search(text) and not (named or "Midjourney" in text):
+    if not JOB.search(text) and "midjourney" not in clues.makers.lower():
         return None
     prompt = JOB.sub("", text).split(" --")[0]
     model = re.search(r"--(?:v|version|niji) ([\d.]{1,5})", text)
@@ -215,31 +218,26 @@ def _midjourney(clues: Clues) -> Generator | None:
 
 
 SERVICES: Sequence[tuple[str, str]] = (
-    (r"dall.?e|openai|chatgpt|gpt-image", "dalle"),
+    (r"dall.?e\b|openai|chatgpt|gpt-image", "dalle"),
     (r"adobe firefly", "firefly"),
-    (r"made with google ai|edited with google ai|imagen \d|gemini", "google-ai"),
+    (r"made with google ai|google (imagen|gemini)|\bimagen [2-9]", "google-ai"),
     (r"bing image creator|microsoft designer", "bing-image-creator"),
     (r"stable ?diffusion|stability ?ai|dreamstudio", "stable-diffusion"),
     (r"leonardo\.?ai", "leonardo"),
-    (r"ideogram", "ideogram"),
-    (r"black forest labs|flux\.\d", "flux"),
-    (r"diffusers", "diffusers"),
+    (r"\bideogram", "ideogram"),
+    (r"black forest labs|\bflux\.[12]\b", "flux"),
+    (r"\bdiffusers\b", "diffusers"),
     (r"palisade generator", "palisade"),
 )
 _SERVICES = [(re.compile(pattern, re.IGNORECASE), tool) for pattern, tool in SERVICES]
 
 
 def _service(clues: Clues) -> Generator | None:
-    """Services that name themselves as the software, the credit or the maker, and say nothing more."""
-    xmp = clues.metadata.xmp
-    said = " ".join(
-        [clues.software, clues.exif.get("Make", ""), clues.exif.get("Artist", "")]
-        + [xmp_value(xmp, name) for name in ("Credit", "creator", "AISystemUsed")]
-    )
-    for pattern, tool in _SERVICES:
-        if pattern.search(said[:20_000]):
-            return Generator(tool, xmp_value(xmp, "AIPromptInformation"), model=xmp_value(xmp, "AISystemVersionUsed"))
-    return None
+    """Services that name themselves as the software, the credit or the maker, or in IPTC's properties for AI."""
+    said, prompt = clues.xmp.get("AISystemUsed", ""), clues.xmp.get("AIPromptInformation", "")
+    named = f"{clues.makers}\n{said[:500]}"
+    tool = next((tool for pattern, tool in _SERVICES if pattern.search(named)), "other" if said or prompt else "")
+    return Generator(tool, prompt, model=clues.xmp.get("AISystemVersionUsed", "") or said) if tool else None
 
 
 def _text(values: Mapping[str, Any], name: str) -> str:
@@ -261,3 +259,7 @@ READERS: Sequence[Callable[[Clues], Generator | None]] = (
     _midjourney,
     _service,
 )
+
+OWN_METADATA = ("a1111", "forge", "comfyui", "invokeai", "novelai", "fooocus", "swarmui", "draw-things", "midjourney")
+TOOLS = (*OWN_METADATA, *(tool for _, tool in SERVICES), "other")
+"""Every tool that a reader names."""

@@ -258,7 +258,9 @@ def test_declared_source_types_are_read(detector: ProvenanceDetector, attributes
     packet = XMP.format(attributes, body)
     data = png(**{"XML:com.adobe.xmp": packet}) if format == "PNG" else encode(SMALL, format, xmp=packet.encode())
 
-    assert evidence(detector, data, format)["source_type"] == {"value": "trainedAlgorithmicMedia", "ai_generated": True}
+    found = evidence(detector, data, format)["source_type"]
+
+    assert found == {"value": "trainedAlgorithmicMedia", "ai_generated": True, "ai_edited": False}
 
 
 def test_a_photograph_that_says_so_is_not_ai(detector: ProvenanceDetector) -> None:
