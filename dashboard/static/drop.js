@@ -155,7 +155,9 @@ function showProvenance(findings) {
 
 function chips(label, evidence) {
   const found = [];
-  if (label === "c2pa") {
+  if (label === "c2pa" && evidence.state === "remote") {
+    found.push(["named by the file, kept elsewhere, not fetched", "plain"]);
+  } else if (label === "c2pa") {
     found.push([evidence.state, evidence.state === "valid" ? "allow" : "hold"]);
     found.push([evidence.trusted ? "trusted signer" : "signer not on a trust list", evidence.trusted ? "allow" : "restrict"]);
   }

@@ -105,6 +105,14 @@ def test_provenance_is_told_in_words(page: Chrome, shared_data: Path) -> None:
     assert "claimSignature.mismatch" in card
 
 
+def test_a_manifest_that_is_elsewhere_is_said_to_be(page: Chrome, shared_data: Path) -> None:
+    choose(page, shared_data / "provenance/c2pa_formats/cloud.jpg")
+    wait_for(page, "#result")
+
+    assert "named by the file, kept elsewhere, not fetched" in shown(page, "#provenance")
+    assert "trust list" not in shown(page, "#provenance")
+
+
 def test_a_generators_prompt_is_shown(page: Chrome, shared_data: Path) -> None:
     choose(page, shared_data / "provenance/comfyui/05.png")
     wait_for(page, "#result")
