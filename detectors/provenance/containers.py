@@ -3,6 +3,7 @@
 Malformed parts are passed over: metadata proves nothing by being absent or broken.
 """
 
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -166,11 +167,15 @@ def _gif(data: bytes, found: Metadata) -> None:
     found.add("Comment", bytes(text))
 
 
+EXIF_ITEM = re.compile(rb"(?:\0\0\0\0|Exif\0\0)(?=II\*\0|MM\0\*)")
+"""How an EXIF item begins: how far on its TIFF header is, and the mark where it is further (ISO 23008-12, annex A)."""
+
+
 def _boxes(data: bytes, found: Metadata) -> None:
-    """AVIF and HEIC keep EXIF as an item of their media data: a TIFF header behind the mark is what tells it."""
-    at = data.find(EXIF_MARK)
-    if at >= 0 and data[at + 6 : at + 10] in (b"II*\0", b"MM\0*"):
-        found.exif = data[at + 6 : at + 6 + MOST_BYTES]
+    """AVIF and HEIC keep EXIF as an item, in their media data as a rule: its first bytes tell it."""
+    item = EXIF_ITEM.search(data)
+    if item:
+        found.exif = data[item.end() : item.end() + MOST_BYTES]
 
 
 def _xmp_packet(data: bytes) -> str:
