@@ -34,7 +34,7 @@ class ProvenanceDetector(Detector):
 
     name = "provenance"
     version = "2"
-    cost_ms = 15.0
+    cost_ms = 5.0
     labels = (
         Label(
             "c2pa",

@@ -313,7 +313,7 @@ def test_policies_know_every_tool() -> None:
 REAL = (
     "c2pa_formats/C.jpg",
     "c2pa_formats/sample1.webp",
-    "c2pa/adobe-20220124-CAICAI.jpg",
+    "c2pa/adobe-20220124-E-clm-CAICAI.jpg",
     "comfyui/05.png",
     "exif/09_Nikon_D70.jpg",
 )
@@ -324,7 +324,7 @@ FORMATS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}
 @given(data=st.data())
 def test_mutated_real_files_raise_nothing(shared_data: Path, data: st.DataObject) -> None:
     folder = shared_data / "provenance"
-    name = data.draw(st.sampled_from([name for name in REAL if (folder / name).is_file()]))
+    name = data.draw(st.sampled_from(REAL))
     content = bytearray((folder / name).read_bytes())
     for _ in range(data.draw(st.integers(1, 5))):
         # Metadata comes first: most changes go there.
