@@ -30,6 +30,9 @@ class ProvenanceDetector(Detector):
 
     What a file says of itself can be written by anybody and is lost when a host saves it anew: a finding is what the
     file claims, or what a signature shows; no finding is evidence of nothing. All texts are bounded and printable.
+
+    Signers are trusted by the certificates in `c2pa-trust-anchors.pem` in the models' folder, read when the process
+    starts; no trust list is shipped, and without one no signer is trusted.
     """
 
     name = "provenance"
