@@ -1,9 +1,9 @@
 """The API as an ASGI application."""
 
-import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import structlog
 from fastapi import FastAPI
 
 import moderation
@@ -12,7 +12,8 @@ from api.errors import add_error_handlers
 from api.middleware import BodyLimit, RequestTimes
 from api.routes import health, images, people, scans
 from moderation.application import Application
-from moderation.database import SchemaError
+
+log = structlog.get_logger(__name__)
 
 FORM_OVERHEAD = 64_000
 """Bytes that a multipart form may add to its files."""
@@ -24,8 +25,10 @@ def create_app(application: Application) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         application.scanner.build()
-        with contextlib.suppress(SchemaError):  # an old schema is told by /readyz
-            application.database.check_schema()
+        problems = application.problems()
+        for problem in problems:
+            log.warning("not ready", **problem.as_dict())
+        if not problems:
             application.idempotency.forget_old()
         yield
         application.database.close()

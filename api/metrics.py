@@ -8,7 +8,7 @@ REQUEST_SECONDS = Histogram(
     "palisade_request_seconds", "Seconds that requests took.", ("method", "route", "status"), buckets=SECONDS
 )
 SCANS = Counter("palisade_scans_total", "Scans by verdict.", ("policy", "action", "reused"))
-SCAN_SECONDS = Histogram("palisade_scan_seconds", "Seconds from bytes to verdict.", ("reused",), buckets=SECONDS)
+SCAN_SECONDS = Histogram("palisade_scan_seconds", "Seconds from bytes to verdict, measured anew.", buckets=SECONDS)
 DETECTOR_SECONDS = Histogram("palisade_detector_seconds", "Seconds of one detector.", ("detector",), buckets=SECONDS)
 DETECTOR_FAILURES = Counter("palisade_detector_failures_total", "Findings that failed.", ("detector",))
 REFUSED = Counter("palisade_uploads_refused_total", "Uploads that were not scanned.", ("code",))

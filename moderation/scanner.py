@@ -16,7 +16,7 @@ from detectors.image import Image
 from detectors.registry import DETECTORS
 from detectors.runtime import Runtime
 from moderation.errors import ModelError, ModerationError, RateLimitError
-from moderation.policy import Policy, Verdict
+from moderation.policy import Policy
 
 log = structlog.get_logger(__name__)
 
@@ -28,19 +28,11 @@ class Measured:
     """What the detectors found in one image.
 
     findings: of every registered detector, in the order they ran; those that did not run are `skipped` or `failed`
-    with a reason. timings: milliseconds of each detector that ran. models: digest of the detectors behind the
-    findings. plan: 'full', or the digest of what a cascade depended on.
+    with a reason. timings: milliseconds of each detector that ran.
     """
 
     findings: tuple[Finding, ...]
     timings: Mapping[str, float]
-    models: str
-    plan: str
-
-    @property
-    def complete(self) -> bool:
-        """Whether no detector failed, so that the findings may stand for the image until a model changes."""
-        return all(finding.status != "failed" for finding in self.findings)
 
 
 class Scanner:
@@ -110,7 +102,10 @@ class Scanner:
             self.detector(cls.name)
 
     def models(self, tenant: str) -> str:
-        """Digest of all detectors, their versions, weights and lists: findings under the same digest are comparable."""
+        """Digest of all detectors, their versions, weights and lists: findings under the same digest are comparable.
+
+        Take it before measuring, so that findings are never kept under lists that are newer than they.
+        """
         described = [
             [cls.name, cls.version, [self.runtime.identity(name) for name in cls.weights], self._state(cls, tenant)]
             for cls in self.classes
@@ -157,7 +152,6 @@ class Scanner:
     def measure(self, image: Image, policy: Policy, context: Context, tenant: str = "default") -> Measured:
         """Run the detectors that the policy asks for, cheap ones first. Raises ModelError before any runs."""
         self.check(policy)
-        models = self.models(tenant)  # before anything runs: a list that changes meanwhile makes these findings old
         image.features["tenant"] = tenant
         cascade = _Cascade(policy, self.needed(policy), context, image_facts(image))
         timings: dict[str, float] = {}
@@ -170,7 +164,7 @@ class Scanner:
             cascade.findings += self._run(self.detector(detector.name), image)
             cascade.ran.add(detector.name)
             timings[detector.name] = round((time.perf_counter() - started) * 1000, 2)
-        return Measured(tuple(cascade.findings), timings, models, self.plan(policy, context))
+        return Measured(tuple(cascade.findings), timings)
 
     @staticmethod
     def _run(detector: Detector, image: Image) -> list[Finding]:
@@ -215,8 +209,3 @@ def image_facts(image: Image) -> dict[str, Any]:
         "bytes": len(image.data),
         "format": image.format,
     }
-
-
-def judge(policy: Policy, findings: Sequence[Finding], context: Context, facts: Mapping[str, Any]) -> Verdict:
-    """The verdict of a policy on what was measured."""
-    return policy.decide(findings, context, facts)

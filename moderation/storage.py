@@ -81,9 +81,7 @@ class ImageStore:
 
     @classmethod
     def of(cls, settings: Settings) -> "ImageStore":
-        keys = settings.image_keys
-        vault = Vault.parse(keys.get_secret_value(), setting="PALISADE_IMAGE_KEYS") if keys else None
-        return cls(settings.storage, vault)
+        return cls(settings.storage, Vault.of(settings.image_keys, setting="PALISADE_IMAGE_KEYS"))
 
     def put(self, tenant: str, sha256: str, data: bytes) -> None:
         """Keep an image. Raises StorageError."""

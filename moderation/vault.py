@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from pydantic import SecretStr
 
 from moderation.errors import SettingsError, StorageError
 
@@ -42,6 +43,11 @@ class Vault:
                 )
             keys[name] = key
         return cls(keys)
+
+    @classmethod
+    def of(cls, secret: SecretStr | None, *, setting: str) -> "Vault | None":
+        """The vault of a secret setting, None where it is not set. Raises SettingsError."""
+        return cls.parse(secret.get_secret_value(), setting=setting) if secret else None
 
     @property
     def newest_id(self) -> str:

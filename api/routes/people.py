@@ -13,7 +13,7 @@ from api.schemas.scans import Finding
 from moderation.keys.service import Caller
 from moderation.people.records import Applicant, Consent, Photo
 
-router = APIRouter(prefix="/v1/people", tags=["people"], responses={**ERRORS, 404: ERRORS[422]})
+router = APIRouter(prefix="/v1/people", tags=["people"], responses=ERRORS)
 
 Photos = Annotated[list[UploadFile], File(description="1 to 20 photos, each with the person's face alone.")]
 

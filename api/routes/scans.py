@@ -24,18 +24,20 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 _CONTEXT = {name: {"type": "string", "maxLength": limit} for name, limit in CONTEXT_LIMITS.items()}
 _POLICY = {"policy": {"type": "string", "maxLength": 100, "description": "A policy's name; the default when absent."}}
 
+_FILE = {"type": "string", "format": "binary"}
+
+
+def _form(image: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a multipart form whose field `image` is as given."""
+    return {"schema": {"type": "object", "required": ["image"], "properties": {"image": image, **_CONTEXT, **_POLICY}}}
+
+
 SCAN_BODY = {
     "requestBody": {
         "required": True,
         "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["image"],
-                    "properties": {"image": {"type": "string", "format": "binary"}, **_CONTEXT, **_POLICY},
-                }
-            },
-            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            "multipart/form-data": _form(_FILE),
+            "application/octet-stream": {"schema": _FILE},
             "application/json": {
                 "schema": {
                     "type": "object",
@@ -51,19 +53,7 @@ SCAN_BODY = {
 BATCH_BODY = {
     "requestBody": {
         "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["image"],
-                    "properties": {
-                        "image": {"type": "array", "items": {"type": "string", "format": "binary"}},
-                        **_CONTEXT,
-                        **_POLICY,
-                    },
-                }
-            }
-        },
+        "content": {"multipart/form-data": _form({"type": "array", "items": _FILE})},
     }
 }
 
@@ -139,7 +129,7 @@ def _observe(scan: Scan) -> None:
     SCANS.labels(scan.policy, scan.action, reused).inc()
     if not scan.reused:
         timings = scan.measurement.timings
-        SCAN_SECONDS.labels(reused).observe(timings["total"] / 1000)
+        SCAN_SECONDS.observe(timings["total"] / 1000)
         for name, milliseconds in timings.items():
             if name != "total":
                 DETECTOR_SECONDS.labels(name).observe(milliseconds / 1000)

@@ -6,9 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from moderation.policy import Action
 from moderation.tables import Scan, StoredImage
-
-Action = Literal["allow", "label", "restrict", "hold", "block"]
 
 
 class ErrorBody(BaseModel):
@@ -95,6 +94,10 @@ class Context(BaseModel):
     surface: str
     locale: str
 
+    @classmethod
+    def of(cls, scan: Scan) -> "Context":
+        return cls(external_id=scan.external_id, uploader=scan.uploader, surface=scan.surface, locale=scan.locale)
+
 
 class ScanAnswer(BaseModel):
     """A scan: the verdict, and everything behind it."""
@@ -117,9 +120,7 @@ class ScanAnswer(BaseModel):
             created_at=scan.created_at,
             sha256=scan.image.sha256,
             image=ImageFacts.of(scan.image),
-            context=Context(
-                external_id=scan.external_id, uploader=scan.uploader, surface=scan.surface, locale=scan.locale
-            ),
+            context=Context.of(scan),
             verdict=Verdict(**scan.verdict),
             findings=[Finding(**values) for values in scan.measurement.findings],
             timings=scan.measurement.timings,
@@ -155,9 +156,7 @@ class ScanSummary(BaseModel):
             created_at=scan.created_at,
             action=scan.action,
             policy=PolicyRef(name=scan.policy, version=scan.policy_version, digest=scan.policy_digest),
-            context=Context(
-                external_id=scan.external_id, uploader=scan.uploader, surface=scan.surface, locale=scan.locale
-            ),
+            context=Context.of(scan),
         )
 
 

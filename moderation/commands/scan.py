@@ -19,32 +19,15 @@ from moderation.application import Application
 from moderation.commands.console import COLOURS, err, out, say_error
 from moderation.errors import InvalidRequestError, ModerationError
 from moderation.media import MediaLimits
+from moderation.media.formats import EXTENSIONS, OPENED
 from moderation.policy import Policy, Verdict
-from moderation.scanner import image_facts, judge
+from moderation.scanner import image_facts
 from moderation.settings import settings
 
 EXIT_CODES = {"allow": 0, "label": 0, "restrict": 10, "hold": 11, "block": 12}
 EXIT_ERROR = 9
 
-SUFFIXES = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".apng",
-        ".webp",
-        ".gif",
-        ".avif",
-        ".heic",
-        ".heif",
-        ".hif",
-        ".bmp",
-        ".tif",
-        ".tiff",
-    ]
-)
+SUFFIXES = frozenset(f".{extension}" for extension, format in EXTENSIONS.items() if format in OPENED)
 
 
 @dataclass(frozen=True)
@@ -145,7 +128,7 @@ def scan_file(app: Application, policy: Policy, file: str, context: dict[str, st
         measured = app.scanner.measure(image, policy, context)
     except ModerationError as error:
         return Outcome(file, error=error)
-    verdict = judge(policy, measured.findings, context, image_facts(image))
+    verdict = policy.decide(measured.findings, context, image_facts(image))
     timings = {"open": opened, **measured.timings, "total": round((perf_counter() - started) * 1000, 2)}
     return Outcome(file, image.sha256, verdict, measured.findings, timings)
 

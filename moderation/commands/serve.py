@@ -38,8 +38,6 @@ def serve(
         prepare_local(host)
     config = settings()
     host, port = host or config.host, port or config.port
-    for problem in Application(config).problems():
-        err.print(f"[yellow]Not ready:[/] {problem.message} {problem.hint}")
     err.print(f"Palisade on http://{host}:{port}/ (policy {config.policy}, data in {config.data_dir})")
     uvicorn.run(
         "asgi:create_app",

@@ -7,6 +7,8 @@ from moderation.errors import MediaError
 
 SUPPORTED = "JPEG, PNG, WebP, GIF, AVIF, HEIC, BMP or TIFF"
 
+OPENED = frozenset(("JPEG", "PNG", "WEBP", "GIF", "AVIF", "HEIF", "BMP", "TIFF"))
+
 # first bytes → format, for the formats that are opened
 MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\xff\xd8\xff", "JPEG"),

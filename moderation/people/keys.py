@@ -29,9 +29,7 @@ class PersonKeys:
 
     @classmethod
     def of(cls, settings: Settings) -> "PersonKeys":
-        keys = settings.people_keys
-        vault = Vault.parse(keys.get_secret_value(), setting="PALISADE_PEOPLE_KEYS") if keys else None
-        return cls(settings.people_storage, vault)
+        return cls(settings.people_storage, Vault.of(settings.people_keys, setting="PALISADE_PEOPLE_KEYS"))
 
     def create(self, tenant: str, person: str) -> Vault:
         """A new key for a person, kept; with it the person's rows are encrypted. Raises StorageError."""

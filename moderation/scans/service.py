@@ -15,7 +15,7 @@ from moderation.database import Database
 from moderation.errors import NotFoundError
 from moderation.media import MediaLimits
 from moderation.policy import Policy, PolicyLibrary, Verdict
-from moderation.scanner import Context, Scanner, image_facts, judge
+from moderation.scanner import Context, Scanner, image_facts
 from moderation.scans.repository import ScanRepository
 from moderation.storage import ImageStore
 from moderation.tables import Measurement, Scan, StoredImage, new_id, utc_now
@@ -89,12 +89,14 @@ class ScanService:
         policy = self.policies.get(upload.policy)
         context = upload.context.as_mapping()
         sha256 = hashlib.sha256(upload.data).hexdigest()
-        facts = self._measured_before(tenant, sha256, self.scanner.models(tenant), self.scanner.plan(policy, context))
+        models, plan = self.scanner.models(tenant), self.scanner.plan(policy, context)
+        facts = self._measured_before(tenant, sha256, models, plan)
         opened: Image | None = None
         if facts is None:
             with self.scanner.turn():
-                facts, opened = self._measure(tenant, upload, policy, context)
-        verdict = judge(policy, facts.findings, context, facts.image)
+                opened, timings, findings = self._measure(tenant, upload, policy, context)
+            facts = _Facts(sha256, image_facts(opened), findings, timings, opened.warnings, models, plan)
+        verdict = policy.decide(facts.findings, context, facts.image)
         kept = self._keep(policy, verdict, tenant, sha256, upload.data)
         facts = replace(facts, timings={**facts.timings, "total": round((time.perf_counter() - started) * 1000, 2)})
         return self._remember(tenant, upload, facts, verdict, opened=opened, kept=kept)
@@ -128,22 +130,14 @@ class ScanService:
             return None
         return _Facts(sha256, stored_facts(image), findings, {}, tuple(measurement.warnings), models, plan)
 
-    def _measure(self, tenant: str, upload: Upload, policy: Policy, context: Context) -> tuple[_Facts, Image]:
+    def _measure(
+        self, tenant: str, upload: Upload, policy: Policy, context: Context
+    ) -> tuple[Image, dict[str, float], tuple[Finding, ...]]:
         started = time.perf_counter()
         image = media.open(upload.data, self.limits, name=upload.name, content_type=upload.content_type)
         opened = round((time.perf_counter() - started) * 1000, 2)
         measured = self.scanner.measure(image, policy, context, tenant)
-        timings = {"open": opened, **measured.timings}
-        facts = _Facts(
-            image.sha256,
-            image_facts(image),
-            measured.findings,
-            timings,
-            image.warnings,
-            measured.models,
-            measured.plan,
-        )
-        return facts, image
+        return image, {"open": opened, **measured.timings}, measured.findings
 
     def _keep(self, policy: Policy, verdict: Verdict, tenant: str, sha256: str, data: bytes) -> bool:
         keeps = policy.keep == "all" or (policy.keep == "held" and verdict.action in ("hold", "block"))

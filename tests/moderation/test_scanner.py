@@ -11,7 +11,7 @@ from detectors.image import Image
 from detectors.runtime import Runtime
 from moderation.errors import ModelError, RateLimitError
 from moderation.policy import Policy, Vocabulary, load_policy
-from moderation.scanner import Scanner, image_facts, judge
+from moderation.scanner import Scanner, image_facts
 from tests.factories import make_image
 
 
@@ -87,7 +87,7 @@ def measure(rules: Policy, **features: object) -> tuple[dict[str, Finding], str]
     image = make_image()
     image.features.update({"fpr": 0.001, **features})
     measured = Scanner(Runtime(Path("none")), detectors=CLASSES).measure(image, rules, {})
-    verdict = judge(rules, measured.findings, {}, image_facts(image))
+    verdict = rules.decide(measured.findings, {}, image_facts(image))
     return {finding.label: finding for finding in measured.findings}, verdict.action
 
 
