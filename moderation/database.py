@@ -10,7 +10,7 @@ import alembic.config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from moderation.errors import ModerationError, SettingsError
@@ -22,6 +22,13 @@ class SchemaError(ModerationError):
     """The database's schema is not the one that this version of Palisade works with."""
 
     code = "schema_outdated"
+    status = 503
+
+
+class DatabaseError(ModerationError):
+    """The database does not answer."""
+
+    code = "database_unavailable"
     status = 503
 
 
@@ -58,10 +65,16 @@ class Database:
             alembic.command.upgrade(config, "head")
 
     def check_schema(self) -> None:
-        """Raises SchemaError when the schema is not the newest."""
+        """Raises SchemaError when the schema is not the newest, DatabaseError when the database does not answer."""
         head = ScriptDirectory.from_config(migration_config()).get_current_head()
-        with self.engine.connect() as connection:
-            current = MigrationContext.configure(connection).get_current_revision()
+        try:
+            with self.engine.connect() as connection:
+                current = MigrationContext.configure(connection).get_current_revision()
+        except OperationalError as error:
+            raise DatabaseError(
+                f"The database {self.engine.url.render_as_string()} does not answer: {type(error.orig).__name__}.",
+                hint="Is it running, and is PALISADE_DATABASE_URL right?",
+            ) from error
         if current != head:
             raise SchemaError(
                 f"The database's schema is at {current or 'nothing'}, this version needs {head}.",

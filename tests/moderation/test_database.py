@@ -6,7 +6,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from moderation.database import Database, SchemaError, migration_config
+from moderation.database import Database, DatabaseError, SchemaError, migration_config
 from moderation.errors import SettingsError
 from moderation.tables import Base
 
@@ -66,3 +66,13 @@ def test_a_failed_block_leaves_nothing(database: Database) -> None:
 
     with database.read() as session:
         assert session.execute(sa.text("select count(*) from tenants")).scalar_one() == 1
+
+
+def test_a_database_that_does_not_answer_is_said_to_and_shows_no_password() -> None:
+    database = Database("postgresql+psycopg://user:hunter2@127.0.0.1:1/name")
+
+    with pytest.raises(DatabaseError, match="does not answer") as refusal:
+        database.check_schema()
+
+    assert refusal.value.http_status == 503
+    assert "hunter2" not in refusal.value.message
