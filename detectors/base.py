@@ -125,6 +125,8 @@ class Detector(ABC):
     weights: names in the catalogue that it loads. The constructor raises ModelError when one is missing or
         its checksum differs.
     provides, needs: names in `Image.features` that it leaves for, or expects from, other detectors.
+    looks_up: whether it only looks other detectors' findings up in lists, through `look_up`: then that is done anew each
+        time that stored findings are judged.
     """
 
     name: ClassVar[str]
@@ -134,6 +136,7 @@ class Detector(ABC):
     weights: ClassVar[tuple[str, ...]] = ()
     provides: ClassVar[tuple[str, ...]] = ()
     needs: ClassVar[tuple[str, ...]] = ()
+    looks_up: ClassVar[bool] = False
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
@@ -148,6 +151,10 @@ class Detector(ABC):
         Findings are measured again when it changes.
         """
         return ""
+
+    def look_up(self, findings: Sequence[Finding], tenant: str) -> list[Finding]:
+        """What `detect` finds of an image, given other detectors' findings of it, for a tenant's present lists."""
+        raise NotImplementedError(f"{self.name} measures images ({len(findings)} findings, tenant {tenant})")
 
     @property
     def model(self) -> str | None:

@@ -3,6 +3,7 @@
 from detectors.base import Detector
 from detectors.embedding import EmbeddingDetector
 from detectors.faces import FacesDetector
+from detectors.known import KnownDetector
 from detectors.likeness import LikenessDetector
 from detectors.nsfw import NsfwDetector
 from detectors.provenance import ProvenanceDetector
@@ -12,6 +13,7 @@ from detectors.synthetic import SyntheticDetector
 
 DETECTORS: tuple[type[Detector], ...] = (
     SignalsDetector,
+    KnownDetector,
     ProvenanceDetector,
     NsfwDetector,
     FacesDetector,

@@ -18,6 +18,12 @@ PDQ_SIDE = 512
 PDQ_QUALITY = 50
 """Below this quality a PDQ hash matches by chance: the authors' recommendation (PDQ, Facebook, 2019)."""
 
+KINDS = ("sha256", "md5", "pdq", "phash")
+"""Signals that banks hold."""
+
+SIZES = {"sha256": 32, "md5": 16, "pdq": 32, "phash": 8}
+"""Bytes of each."""
+
 HASH = Field("string", "The hash, in lower-case hex.")
 
 
@@ -26,12 +32,12 @@ class SignalsDetector(Detector):
 
     The digests are of the file's bytes; the perceptual hashes are of each sampled frame. A picture too plain
     for PDQ is `hashable: false` and keeps its hash as evidence. Leaves the feature `pdq`, uint8 (frames, 8, 32): the
-    packed hashes of each frame's eight orientations, the upright one first.
+    packed hashes of each frame's eight orientations, the upright one first; and `signals`, the findings.
     """
 
     name = "signals"
     cost_ms = 15.0
-    provides = ("pdq",)
+    provides = ("pdq", "signals")
     labels = (
         Label("sha256", "SHA-256 of the file.", fields={"hash": HASH}),
         Label("md5", "MD5 of the file, for lists that know no other digest.", fields={"hash": HASH}),
@@ -67,6 +73,7 @@ class SignalsDetector(Detector):
             orientations.append(hashes)
             findings += self._frame(small, number, hashes, quality)
         image.features["pdq"] = np.stack(orientations)
+        image.features["signals"] = findings
         return findings
 
     def _frame(

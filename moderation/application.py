@@ -5,10 +5,16 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from detectors.faces import FacesDetector
+from detectors.known import KnownDetector
 from detectors.likeness import LikenessDetector
 from detectors.runtime import Runtime
+from detectors.signals import SignalsDetector
+from moderation.banks.indexes import BankIndexes
+from moderation.banks.matcher import LocalSearch, Matcher
+from moderation.banks.service import BankService
 from moderation.database import Database
 from moderation.errors import ModerationError
+from moderation.events import Outbox
 from moderation.fetch import SafeClient
 from moderation.idempotency import Idempotency
 from moderation.keys.service import KeyService
@@ -70,6 +76,35 @@ class Application:
         return PeopleService(self.database, self.person_keys, self.galleries, desk)
 
     @cached_property
+    def bank_indexes(self) -> BankIndexes:
+        return BankIndexes(self.database)
+
+    @cached_property
+    def matcher(self) -> Matcher:
+        return Matcher(self.database, LocalSearch(self.bank_indexes))
+
+    @cached_property
+    def known(self) -> KnownDetector:
+        """The scanner's detector, looking up in the banks of our database."""
+        known = self.scanner.detector("known")
+        assert isinstance(known, KnownDetector)  # noqa: S101 - registered under this name
+        known.attach(self.matcher)
+        return known
+
+    @cached_property
+    def banks(self) -> BankService:
+        def signals() -> SignalsDetector:
+            detector = self.scanner.detector("signals")
+            assert isinstance(detector, SignalsDetector)  # noqa: S101 - registered under this name
+            return detector
+
+        return BankService(self.database, self.bank_indexes, self.matcher, signals)
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        return Outbox(self.database, self.client, self.settings)
+
+    @cached_property
     def policies(self) -> PolicyLibrary:
         return PolicyLibrary(
             self.settings.policy, folder=self.settings.policies_dir, vocabulary=Vocabulary.of(self.scanner.classes)
@@ -85,7 +120,8 @@ class Application:
 
     @cached_property
     def scans(self) -> ScanService:
-        _ = self.likeness  # scans that are kept are compared with the people who are enrolled
+        # scans that are kept are compared with the people who are enrolled, and looked up in banks
+        _ = self.likeness, self.known
         return ScanService(self.database, self.scanner, self.policies, self.store, MediaLimits.of(self.settings))
 
     @cached_property

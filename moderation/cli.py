@@ -2,6 +2,7 @@
 
 import typer
 
+from moderation.banks import commands as banks
 from moderation.commands import db, keys, models, policy
 from moderation.commands.console import errors_for_people
 from moderation.commands.scan import scan
@@ -16,7 +17,14 @@ app = typer.Typer(
 )
 app.command()(scan)
 app.command()(serve)
-for name, group in (("models", models), ("policy", policy), ("keys", keys), ("people", people), ("db", db)):
+for name, group in (
+    ("models", models),
+    ("policy", policy),
+    ("keys", keys),
+    ("people", people),
+    ("banks", banks),
+    ("db", db),
+):
     app.add_typer(group.app, name=name)
 
 

@@ -22,6 +22,11 @@ log = structlog.get_logger(__name__)
 
 Context = Mapping[str, str]
 
+UNREAD = "no rule of the policy reads it"
+DECIDED = "the verdict cannot change any more"
+SPARED = (UNREAD, DECIDED)
+"""Why a detector is left out of a scan."""
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -166,6 +171,25 @@ class Scanner:
             timings[detector.name] = round((time.perf_counter() - started) * 1000, 2)
         return Measured(tuple(cascade.findings), timings)
 
+    def look_up(self, findings: Sequence[Finding], tenant: str) -> tuple[Finding, ...]:
+        """Stored findings, those of lists looked up anew. Detectors that the policy left out stay so."""
+        fresh = list(findings)
+        for cls in self.classes:
+            stored = [finding for finding in fresh if finding.detector == cls.name]
+            if not cls.looks_up or any(finding.reason in SPARED for finding in stored):
+                continue
+            others = [finding for finding in fresh if finding.detector != cls.name]
+            fresh = others + self._look_up(self.detector(cls.name), others, tenant)
+        return tuple(fresh)
+
+    @staticmethod
+    def _look_up(detector: Detector, findings: Sequence[Finding], tenant: str) -> list[Finding]:
+        try:
+            return detector.look_up(findings, tenant)
+        except Exception as error:
+            log.exception("detector failed", detector=detector.name)
+            return detector.did_not_measure("failed", _reason(error))
+
     @staticmethod
     def _run(detector: Detector, image: Image) -> list[Finding]:
         """The detector's findings, or `failed` ones: one broken detector does not take the others' evidence away."""
@@ -173,8 +197,11 @@ class Scanner:
             return detector.detect([image])[0]
         except Exception as error:
             log.exception("detector failed", detector=detector.name, sha256=image.sha256)
-            reason = error.message if isinstance(error, ModerationError) else type(error).__name__
-            return detector.did_not_measure("failed", reason)
+            return detector.did_not_measure("failed", _reason(error))
+
+
+def _reason(error: Exception) -> str:
+    return error.message if isinstance(error, ModerationError) else type(error).__name__
 
 
 @dataclass
@@ -191,13 +218,13 @@ class _Cascade:
     def spares(self, detector: type[Detector]) -> str:
         """Why a detector need not run on this image, '' when it must."""
         if detector not in self.needed:
-            return "no rule of the policy reads it"
+            return UNREAD
         found = (self.findings, self.context, self.facts, self.ran)
         if self.policy.cascade == "full" and not self.policy.stopped(*found):
             return ""
         wanted = self.policy.still_needed(*found)
         readers = {other.name for other in self.needed if set(detector.provides) & set(other.needs)}
-        return "" if (readers | {detector.name}) & wanted else "the verdict cannot change any more"
+        return "" if (readers | {detector.name}) & wanted else DECIDED
 
 
 def image_facts(image: Image) -> dict[str, Any]:

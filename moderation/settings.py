@@ -126,6 +126,22 @@ class Settings(BaseSettings):
     idempotency_hours: int = Field(24, ge=1, description="How long an `Idempotency-Key` is remembered, in hours.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
 
+    # telling the host
+    webhook_url: str = Field(
+        "",
+        description="Where events are posted to, signed after the Standard Webhooks scheme. Without one they are kept.",
+    )
+    webhook_secrets: SecretStr | None = Field(
+        None,
+        description="Secrets that webhooks are signed with: `whsec_…`, comma-separated. Each signs, so that a new one can be added "
+        "before the old one is dropped. There is no default.",
+    )
+    chores_seconds: float = Field(
+        5.0,
+        ge=0,
+        description="How often a server looks for what is due: events, takedown clocks, exchanges. 0: never; run `palisade chores` instead.",
+    )
+
     # fetching URLs
     fetch_seconds: float = Field(10.0, gt=0, description="Longest time that fetching one URL may take, in seconds.")
     fetch_redirects: int = Field(

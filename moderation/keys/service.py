@@ -16,6 +16,8 @@ SCOPES = {
     "scan": "send images and read one's own answers",
     "read": "read scans and images",
     "people": "enrol and remove protected people",
+    "banks": "read and change banks of known signals",
+    "takedowns": "file takedown notices, and handle them",
 }
 """What a key may do, scope by scope."""
 

@@ -1,6 +1,7 @@
 """Scanning an upload: opened, measured once under each set of models, judged every time, kept as the policy says."""
 
 import hashlib
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -11,6 +12,7 @@ import numpy as np
 from detectors.base import Finding
 from detectors.image import Image
 from moderation import media
+from moderation.banks.service import note_matches
 from moderation.database import Database
 from moderation.errors import NotFoundError
 from moderation.media import MediaLimits
@@ -125,9 +127,12 @@ class ScanService:
             image = repository.image(sha256) if measurement else None
         if measurement is None or image is None:
             return None
-        findings = tuple(Finding.from_dict(values) for values in measurement.findings)
+        stored = tuple(Finding.from_dict(values) for values in measurement.findings)
+        findings = self.scanner.look_up(stored, tenant)
         if any(finding.status == "failed" for finding in findings):
             return None
+        if plan != "full" and known_as(findings) != known_as(stored):
+            return None  # what the lists said then may have spared detectors that are needed now
         return _Facts(sha256, stored_facts(image), findings, {}, tuple(measurement.warnings), models, plan)
 
     def _measure(
@@ -172,6 +177,8 @@ class ScanService:
                 **upload.context.as_mapping(),
             )
             repository.add_scan(scan)
+            session.flush()
+            note_matches(session, tenant, image.id, scan.id, facts.findings)
         return scan
 
     @staticmethod
@@ -181,6 +188,13 @@ class ScanService:
         if image is None or measurement is None:
             raise NotFoundError(f"The image {facts.sha256} was deleted while it was judged.", hint="Send it again.")
         return image, measurement
+
+
+def known_as(findings: Sequence[Finding]) -> set[tuple[str, str, str]]:
+    """What lists say of an image, as far as a policy may read it."""
+    return {
+        (f.label, f.status, json.dumps(dict(f.evidence), sort_keys=True)) for f in findings if f.detector == "known"
+    }
 
 
 def _measurement(tenant: str, image: StoredImage, facts: _Facts) -> Measurement:

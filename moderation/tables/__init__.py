@@ -1,5 +1,7 @@
 """The tables. Importing this package makes all of them known to `Base.metadata`."""
 
+from moderation.tables.audit import AuditRecord, Event
+from moderation.tables.banks import Bank, BankEntry, BankEntryDay, BankMatch, BankState
 from moderation.tables.base import DEFAULT_TENANT, Base, new_id, utc_now
 from moderation.tables.people import FaceTemplate, PeopleGallery, Person, PersonEvent
 from moderation.tables.scans import IdempotencyKey, Measurement, Scan, StoredImage
@@ -8,7 +10,14 @@ from moderation.tables.tenants import ApiKey, Tenant
 __all__ = [
     "DEFAULT_TENANT",
     "ApiKey",
+    "AuditRecord",
+    "Bank",
+    "BankEntry",
+    "BankEntryDay",
+    "BankMatch",
+    "BankState",
     "Base",
+    "Event",
     "FaceTemplate",
     "IdempotencyKey",
     "Measurement",

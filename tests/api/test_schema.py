@@ -11,6 +11,7 @@ from schemathesis.specs.openapi.checks import response_schema_conformance, statu
 
 from api.app import create_app
 from moderation.application import Application
+from moderation.commands.keys import new_secret
 from moderation.settings import Settings
 from tests.api.conftest import MakeApp
 
@@ -25,7 +26,8 @@ def operations() -> Iterator[str]:
 
 @pytest.fixture
 def schema(make_application: MakeApp) -> schemathesis.BaseSchema:
-    return schemathesis.openapi.from_asgi("/openapi.json", create_app(make_application(require_key=False)))
+    application = make_application(require_key=False, people_keys=new_secret("k1"))
+    return schemathesis.openapi.from_asgi("/openapi.json", create_app(application))
 
 
 @pytest.mark.parametrize("operation", list(operations()))
