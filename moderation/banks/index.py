@@ -2,7 +2,7 @@
 
 Multi-index hashing (Norouzi, Punjani and Fleet, "Fast Exact Search in Hamming Space with Multi-Index Hashing", 2014): cut
 a 256-bit hash into 16 chunks of 16 bits; two hashes at most 31 bits apart agree in some chunk up to one bit. So 16 tables of
-17 buckets each hold every match. `deploy/decisions/0004-bank-index.md` has what else was measured.
+17 buckets each hold every match. `deploy/decisions/0006-bank-index.md` has what else was measured.
 """
 
 from collections.abc import Sequence

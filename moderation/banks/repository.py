@@ -63,7 +63,8 @@ class BankRepository:
         """Add entries that are not there yet; gives how many those were. A repeated one keeps its note, and takes `run`."""
         if not entries:
             return 0
-        before = self._highest()
+        counts_rows = not run and self.session.get_bind().dialect.name == "sqlite"
+        before = 0 if counts_rows else self._highest()
         now = utc_now()
         rows = [
             {
@@ -84,7 +85,10 @@ class BankRepository:
             statement = statement.on_conflict_do_update(index_elements=unique, set_={"run": run})
         else:
             statement = statement.on_conflict_do_nothing(index_elements=unique)
-        self.session.connection().execute(statement, rows)
+        result = self.session.connection().execute(statement, rows)
+        if counts_rows:
+            return result.rowcount
+        # PostgreSQL's driver does not say, and changed rows would count too: new ones are those with new numbers.
         query = sa.select(sa.func.count()).where(
             BankEntry.tenant_id == self.tenant, BankEntry.bank_id == bank_id, BankEntry.id > before
         )
