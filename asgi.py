@@ -4,6 +4,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 import api.app
 import dashboard.app
+from api.app import FORM_OVERHEAD
+from api.middleware import BodyLimit
 from moderation.application import Application
 from moderation.logs import configure_logs
 from moderation.settings import settings
@@ -16,7 +18,8 @@ class Server:
 
     def __init__(self, application: Application) -> None:
         self.api: ASGIApp = api.app.create_app(application)
-        self.dashboard: ASGIApp = dashboard.app.create_app(application)
+        pages = dashboard.app.create_app(application)
+        self.dashboard: ASGIApp = BodyLimit(pages, limit=lambda _path: application.settings.max_bytes + FORM_OVERHEAD)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")

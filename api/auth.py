@@ -1,21 +1,13 @@
 """Who calls: API keys, and the person at this machine where keys are not required."""
 
-import math
-import time
 from urllib.parse import urlsplit
 
-import structlog
 from fastapi import Request
-from limits import RateLimitItem, parse
-from limits.errors import ConfigurationError, StorageError
-from limits.storage import MemoryStorage, Storage, storage_from_string
-from limits.strategies import MovingWindowRateLimiter
 
-from moderation.errors import AuthenticationError, ForbiddenError, RateLimitError, SettingsError
+from moderation.errors import AuthenticationError, ForbiddenError
 from moderation.keys.service import LOCAL_CALLER, Caller, KeyService
+from moderation.rates import Rate
 from moderation.settings import Settings
-
-log = structlog.get_logger(__name__)
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1", "testserver")
 FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
@@ -27,9 +19,7 @@ class Gate:
     def __init__(self, settings: Settings, keys: KeyService) -> None:
         self.required = settings.require_key
         self.keys = keys
-        self.limit = parse_rate(settings.rate_limit)
-        self.limiter = MovingWindowRateLimiter(parse_storage(settings.rate_limit_storage))
-        self.fallback = MovingWindowRateLimiter(MemoryStorage())
+        self.rate = Rate(settings.rate_limit, settings.rate_limit_storage, setting="PALISADE_RATE_LIMIT")
 
     def caller(self, request: Request) -> Caller:
         """The caller of a request. Raises AuthenticationError, ForbiddenError or RateLimitError."""
@@ -42,49 +32,8 @@ class Gate:
                 )
             return _local(request)
         caller = self.keys.authenticate(secret)
-        self._count(caller)
+        self.rate.count(caller.key_id, what="This key made requests")
         return caller
-
-    def _count(self, caller: Caller) -> None:
-        try:
-            self._hit(self.limiter, caller)
-        except StorageError as error:
-            # Uploads do not stop because the counter is down: each process counts for itself meanwhile.
-            log.warning("rate limit storage failed", error=str(error))
-            self._hit(self.fallback, caller)
-
-    def _hit(self, limiter: MovingWindowRateLimiter, caller: Caller) -> None:
-        if limiter.hit(self.limit, caller.key_id):
-            return
-        reset = limiter.get_window_stats(self.limit, caller.key_id).reset_time
-        raise RateLimitError(
-            f"This key made more than {self.limit.amount} requests in {self.limit.get_expiry()} s.",
-            retry_after=max(1, math.ceil(reset - time.time())),
-            hint="Wait as Retry-After says, or raise PALISADE_RATE_LIMIT.",
-        )
-
-
-def parse_rate(text: str) -> RateLimitItem:
-    """A rate such as `600/minute`. Raises SettingsError."""
-    try:
-        return parse(text)
-    except ValueError:
-        raise SettingsError(
-            f"PALISADE_RATE_LIMIT = {text!r} is not a rate.", hint="Write it as `600/minute`."
-        ) from None
-
-
-def parse_storage(url: str) -> Storage:
-    """Where requests are counted. Raises SettingsError."""
-    try:
-        storage = storage_from_string(url, wrap_exceptions=True)
-    except ConfigurationError as error:
-        raise SettingsError(
-            f"PALISADE_RATE_LIMIT_STORAGE cannot be used: {error}.", hint="Write `memory://` or `redis://host:6379`."
-        ) from None
-    if not isinstance(storage, Storage):
-        raise SettingsError("PALISADE_RATE_LIMIT_STORAGE is asynchronous.", hint="Write `redis://host:6379`.")
-    return storage
 
 
 def _secret(request: Request) -> str | None:

@@ -12,6 +12,7 @@ from detectors.signals import SignalsDetector
 from moderation.banks.indexes import BankIndexes
 from moderation.banks.matcher import LocalSearch, Matcher
 from moderation.banks.service import BankService
+from moderation.chores import Chores
 from moderation.database import Database
 from moderation.errors import ModerationError
 from moderation.events import Outbox
@@ -28,6 +29,10 @@ from moderation.scanner import Scanner
 from moderation.scans.service import ScanService
 from moderation.settings import Settings
 from moderation.storage import ImageStore
+from moderation.takedowns.acting import TakedownDesk
+from moderation.takedowns.desk import ImageDesk
+from moderation.takedowns.service import TakedownService
+from moderation.vault import Vault
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,31 @@ class Application:
             return detector
 
         return BankService(self.database, self.bank_indexes, self.matcher, signals)
+
+    @cached_property
+    def takedowns(self) -> TakedownService:
+        return TakedownService(
+            self.database,
+            Vault.of(self.settings.takedown_keys, setting="PALISADE_TAKEDOWN_KEYS"),
+            ImageDesk(self.scanner, MediaLimits.of(self.settings)),
+            self.client,
+            hours=self.settings.takedown_hours,
+            max_bytes=self.settings.max_bytes,
+        )
+
+    @cached_property
+    def takedown_desk(self) -> TakedownDesk:
+        return TakedownDesk(self.takedowns, self.bank_indexes)
+
+    @cached_property
+    def chores(self) -> Chores:
+        return Chores(
+            {
+                "events": self.outbox.deliver,
+                "takedown clock": self.takedown_desk.watch,
+                "takedown sweeps": self.takedown_desk.sweep_unfinished,
+            }
+        )
 
     @cached_property
     def outbox(self) -> Outbox:

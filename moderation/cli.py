@@ -3,11 +3,13 @@
 import typer
 
 from moderation.banks import commands as banks
-from moderation.commands import db, keys, models, policy
+from moderation.commands import db, events, keys, models, policy
+from moderation.commands.chores import chores
 from moderation.commands.console import errors_for_people
 from moderation.commands.scan import scan
 from moderation.commands.serve import serve
 from moderation.people import commands as people
+from moderation.takedowns import commands as takedowns
 
 app = typer.Typer(
     help="Palisade: content moderation for image hosts.",
@@ -17,12 +19,15 @@ app = typer.Typer(
 )
 app.command()(scan)
 app.command()(serve)
+app.command()(chores)
 for name, group in (
     ("models", models),
     ("policy", policy),
     ("keys", keys),
     ("people", people),
     ("banks", banks),
+    ("takedowns", takedowns),
+    ("events", events),
     ("db", db),
 ):
     app.add_typer(group.app, name=name)

@@ -3,7 +3,7 @@
 import json
 import random
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -75,7 +75,7 @@ class Outbox:
         return events
 
     def _deliver(self, event: Event, now: datetime) -> bool:
-        error = self._send(event, now)
+        error = self._send(event)
         with self.database.write() as session:
             kept = session.get(Event, event.id)
             if kept is None:
@@ -90,7 +90,7 @@ class Outbox:
                 kept.next_at = now + timedelta(seconds=BACKOFF[event.attempts - 1] * random.uniform(0.8, 1.2))
         return not error
 
-    def _send(self, event: Event, now: datetime) -> str:
+    def _send(self, event: Event) -> str:
         """'' when the host took it, else why not."""
         body = body_of(event)
         try:
@@ -98,15 +98,15 @@ class Outbox:
                 "POST",
                 self.url,
                 max_bytes=ANSWER_BYTES,
-                headers=self._headers(event.id, body, now),
+                headers=self._headers(event.id, body),
                 content=body.encode(),
             )
         except FetchError as error:
             return error.message
         return "" if 200 <= reply.status < 300 else f"the host answered with status {reply.status}"
 
-    def _headers(self, event_id: str, body: str, now: datetime) -> dict[str, str]:
-        moment = now.astimezone(UTC)
+    def _headers(self, event_id: str, body: str) -> dict[str, str]:
+        moment = utc_now()
         return {
             "content-type": "application/json",
             "webhook-id": event_id,

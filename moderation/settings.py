@@ -54,6 +54,12 @@ class Settings(BaseSettings):
         "of the database's backups and without versions: deleting a person destroys the key. Default: `people` in the data folder.",
     )
 
+    takedown_keys: SecretStr | None = Field(
+        None,
+        description="Keys that what people file in takedown notices is encrypted with: `id:base64` of 32 bytes, comma-separated, "
+        "the newest first. Older keys still decrypt. There is no default; takedown notices need one.",
+    )
+
     # models
     models_sources: Annotated[tuple[Path, ...], NoDecode] = Field(
         (), description="Folders that `palisade models pull` looks in before the network, comma-separated."
@@ -125,6 +131,21 @@ class Settings(BaseSettings):
     max_batch_bytes: int = Field(200_000_000, ge=1, description="Largest batch request, in bytes.")
     idempotency_hours: int = Field(24, ge=1, description="How long an `Idempotency-Key` is remembered, in hours.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+
+    # takedown notices
+    takedown_hours: int = Field(
+        48, ge=1, le=48, description="Hours from a valid notice to the time by which the image has to be gone."
+    )
+    notice_tenant: str = Field("default", description="The tenant that the public notice form files for.")
+    notice_rate_limit: str = Field(
+        "10/hour", description="Notices that one network address may file in the public form, such as `10/hour`."
+    )
+    notice_forwarded_for: int = Field(
+        0,
+        ge=0,
+        le=10,
+        description="Proxies in front of the dashboard that add to `X-Forwarded-For`. 0: the header is not believed.",
+    )
 
     # telling the host
     webhook_url: str = Field(

@@ -3,8 +3,10 @@
 from moderation.tables.audit import AuditRecord, Event
 from moderation.tables.banks import Bank, BankEntry, BankEntryDay, BankMatch, BankState
 from moderation.tables.base import DEFAULT_TENANT, Base, new_id, utc_now
+from moderation.tables.exchanges import Exchange
 from moderation.tables.people import FaceTemplate, PeopleGallery, Person, PersonEvent
 from moderation.tables.scans import IdempotencyKey, Measurement, Scan, StoredImage
+from moderation.tables.takedowns import CounterNotice, Notice, NoticeCopy, NoticeImage
 from moderation.tables.tenants import ApiKey, Tenant
 
 __all__ = [
@@ -17,10 +19,15 @@ __all__ = [
     "BankMatch",
     "BankState",
     "Base",
+    "CounterNotice",
     "Event",
+    "Exchange",
     "FaceTemplate",
     "IdempotencyKey",
     "Measurement",
+    "Notice",
+    "NoticeCopy",
+    "NoticeImage",
     "PeopleGallery",
     "Person",
     "PersonEvent",

@@ -1,0 +1,28 @@
+"""`palisade chores`: what is due, for whoever runs it beside the servers."""
+
+import json
+import time
+from typing import Annotated
+
+import typer
+
+from moderation.application import Application
+from moderation.settings import settings
+
+
+def chores(
+    once: Annotated[bool, typer.Option("--once", help="Do what is due now, and end.")] = False,
+) -> None:
+    """Deliver events, watch takedown clocks, follow exchanges: what `palisade serve` does too, unless told not to.
+
+    Prints a JSON line for each round that did something. Several may run side by side.
+    """
+    config = settings()
+    work = Application(config).chores
+    while True:
+        done = {name: count for name, count in work.run().items() if count}
+        if done or once:
+            print(json.dumps(done), flush=True)  # noqa: T201 - the command's result
+        if once:
+            return
+        time.sleep(config.chores_seconds or 5)
