@@ -5,10 +5,11 @@ import csv
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
-from io import TextIOWrapper
+from io import BufferedReader, TextIOWrapper
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator
 
@@ -18,6 +19,7 @@ from moderation.exchanges.transport import BrokenError
 
 LONGEST_LINE = 65_536  # characters
 BLOCK = 65_536
+SOLID = re.compile(r"\S")
 FORMATS = {".csv": "csv", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".txt": "lines"}
 
 Row = tuple[int, object]
@@ -66,7 +68,7 @@ class ListFile(RemotePeer):
                 "Check the path and its rights.",
             ) from None
 
-    def _read(self, file: BinaryIO, mark: FileCheckpoint | None) -> Iterator[Page]:
+    def _read(self, file: BufferedReader, mark: FileCheckpoint | None) -> Iterator[Page]:
         found = hashlib.file_digest(file, "sha256").hexdigest()
         end = FileCheckpoint(of=self._config.identity, sha256=found).model_dump_json()
         if mark and mark.sha256 == found:
@@ -93,7 +95,7 @@ class ListFile(RemotePeer):
             )
         yield page.built(end, done=True)
 
-    def _rows(self, file: BinaryIO) -> Iterator[Row]:
+    def _rows(self, file: BufferedReader) -> Iterator[Row]:
         """The rows. Raises BrokenError where the file as a whole cannot be read."""
         kind = self._config.format or FORMATS.get(self._config.path.suffix.lower())
         if kind is None:
@@ -156,13 +158,13 @@ def _change(row: object, default: str | None) -> Change | None:
     )
 
 
-def _state(file: BinaryIO) -> tuple[int, int]:
+def _state(file: BufferedReader) -> tuple[int, int]:
     """What changes when the file is written to."""
     known = os.fstat(file.fileno())
     return known.st_size, known.st_mtime_ns
 
 
-def _lines(file: BinaryIO) -> Iterator[tuple[int, str]]:
+def _lines(file: BufferedReader) -> Iterator[tuple[int, str]]:
     """The lines, numbered from 1. Raises BrokenError where one is too long to be one."""
     reader, number = TextIOWrapper(file, encoding="utf-8-sig", newline=""), 0
     try:
@@ -175,7 +177,7 @@ def _lines(file: BinaryIO) -> Iterator[tuple[int, str]]:
         reader.detach()
 
 
-def _csv(file: BinaryIO) -> Iterator[Row]:
+def _csv(file: BufferedReader) -> Iterator[Row]:
     numbers = [0]
 
     def lines() -> Iterator[str]:
@@ -206,7 +208,7 @@ def _row(names: list[str], cells: list[str]) -> object:
     return dict(zip(names, cells, strict=False))
 
 
-def _jsonl(file: BinaryIO) -> Iterator[Row]:
+def _jsonl(file: BufferedReader) -> Iterator[Row]:
     for number, line in _lines(file):
         if not line.strip():
             continue
@@ -216,7 +218,7 @@ def _jsonl(file: BinaryIO) -> Iterator[Row]:
             yield number, "it is not JSON"
 
 
-def _plain(file: BinaryIO) -> Iterator[Row]:
+def _plain(file: BufferedReader) -> Iterator[Row]:
     """The library's own files: on each line a type and a value, or a value alone."""
     for number, line in _lines(file):
         *named, value = line.split() or [""]
@@ -226,7 +228,7 @@ def _plain(file: BinaryIO) -> Iterator[Row]:
             yield number, "it has more than a type and a value"
 
 
-def _json(file: BinaryIO) -> Iterator[Row]:
+def _json(file: BufferedReader) -> Iterator[Row]:
     """The objects of one array, which is never held whole."""
     text = _Text(file)
     if text.next() != "[":
@@ -247,16 +249,16 @@ def _json(file: BinaryIO) -> Iterator[Row]:
 class _Text:
     """JSON text as it is read, from `at` on."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BufferedReader) -> None:
         self._blocks, self._decoder = _blocks(file), json.JSONDecoder()
         self._text, self.at = "", 0
 
     def next(self) -> str:
         """The next character that is no blank; empty at the end."""
         while True:
-            for self.at in range(self.at, len(self._text)):
-                if not self._text[self.at].isspace():
-                    return self._text[self.at]
+            if found := SOLID.search(self._text, self.at):
+                self.at = found.start()
+                return found[0]
             self.at = len(self._text)
             if not self._more():
                 return ""
@@ -282,11 +284,16 @@ class _Text:
         return bool(block)
 
 
-def _blocks(file: BinaryIO) -> Iterator[str]:
+def _blocks(file: BufferedReader) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
     while block := file.read(BLOCK):
         yield decoder.decode(block)
     decoder.decode(b"", final=True)
 
 
-READERS: dict[str, Callable[[BinaryIO], Iterator[Row]]] = {"csv": _csv, "json": _json, "jsonl": _jsonl, "lines": _plain}
+READERS: dict[str, Callable[[BufferedReader], Iterator[Row]]] = {
+    "csv": _csv,
+    "json": _json,
+    "jsonl": _jsonl,
+    "lines": _plain,
+}

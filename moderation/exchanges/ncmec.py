@@ -129,7 +129,7 @@ class _Exchange(NCMECSignalExchangeAPI):
     """The library's flow control over our client."""
 
     def __init__(self, config: NcmecConfig, client: _Client) -> None:
-        super().__init__(NCMECCollabConfig("ncmec", environment=NCMECEnvironment[config.environment]), "", "")
+        super().__init__(NCMECCollabConfig(environment=NCMECEnvironment[config.environment], name="ncmec"), "", "")
         self._client = client
 
     def get_client(self, environment: NCMECEnvironment) -> NCMECHashAPI:  # noqa: ARG002

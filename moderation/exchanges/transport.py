@@ -62,7 +62,7 @@ class SafeAdapter(BaseAdapter):
         self._client, self._origin, self._limits = client, _origin(base), limits
         self._clock, self._sleep = clock, sleep
 
-    def send(self, request: requests.PreparedRequest, *args: object, **options: object) -> requests.Response:
+    def send(self, request: requests.PreparedRequest, *_: object, **__: object) -> requests.Response:
         """The answer, whole. The session's own ideas of timeouts, proxies and certificates are not heeded."""
         if _origin(request.url or "") != self._origin:
             raise BrokenError("it named a page on another server, which is never asked", "Tell the peer.")
@@ -94,7 +94,7 @@ class SafeAdapter(BaseAdapter):
         )
 
     def _once(self, request: requests.PreparedRequest) -> Reply:
-        headers = {name.lower(): value for name, value in request.headers.items() if name.lower() in SENT}
+        headers = {name.lower(): str(value) for name, value in request.headers.items() if name.lower() in SENT}
         body = request.body or b""
         try:
             return self._client.request(
