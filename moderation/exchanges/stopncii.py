@@ -89,14 +89,16 @@ class StopNcii(RemotePeer):
         mark = resumed or StopNciiCheckpoint(
             of=self._config.identity, since=StopNCIIAPI.DEFAULT_START_TIME, fetched=now()
         )
-        restarted, done = resumed is None, False
-        while not done:
-            mark, answer = self._answer(mark)
+        restarted = resumed is None
+        mark, answer = self._first(mark)
+        while True:
             mark, done = self._after(mark, answer), not answer["hasMoreRecords"]
             yield _page(answer, mark, done=done, restarted=restarted)
-            restarted = False
+            if done:
+                return
+            restarted, answer = False, self._client.page(mark.since, mark.token, self._config.page_size)
 
-    def _answer(self, mark: StopNciiCheckpoint) -> tuple[StopNciiCheckpoint, dict[str, Any]]:
+    def _first(self, mark: StopNciiCheckpoint) -> tuple[StopNciiCheckpoint, dict[str, Any]]:
         """The page at the mark, and the mark; without its token where that is old, or forgotten by the peer."""
         size, start = self._config.page_size, mark.model_copy(update={"token": ""})
         if not mark.token or time.time() - mark.fetched > TOKEN_SECONDS:
