@@ -167,14 +167,12 @@ def _state(file: BufferedReader) -> tuple[int, int]:
 def _lines(file: BufferedReader) -> Iterator[tuple[int, str]]:
     """The lines, numbered from 1. Raises BrokenError where one is too long to be one."""
     reader, number = TextIOWrapper(file, encoding="utf-8-sig", newline=""), 0
-    try:
-        while line := reader.readline(LONGEST_LINE + 1):
-            number += 1
-            if len(line) > LONGEST_LINE:
-                raise BrokenError(f"line {number} has more than {LONGEST_LINE:,} characters", "Check the file.")
-            yield number, line
-    finally:
-        reader.detach()
+    while line := reader.readline(LONGEST_LINE + 1):
+        number += 1
+        if len(line) > LONGEST_LINE:
+            raise BrokenError(f"line {number} has more than {LONGEST_LINE:,} characters", "Check the file.")
+        yield number, line
+    reader.detach()  # the file stays open: it is looked at once more
 
 
 def _csv(file: BufferedReader) -> Iterator[Row]:

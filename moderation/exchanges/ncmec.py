@@ -96,6 +96,7 @@ class _Client(NCMECHashAPI):
         except BrokenError as error:
             if not next_ or next_ != self.resumed or error.status not in FORGOTTEN:
                 raise
+            self.resumed = ""  # from the start of the span once only: the same link may come again
             return self.get_entries(start_timestamp=start_timestamp, end_timestamp=end_timestamp)
         root, self.malformed = _parsed(answer), []
         for group in (*root.findall("images"), *root.findall("videos")):
@@ -204,11 +205,12 @@ def _taken(update: NCMECEntryUpdate, entry: str, kind: str, value: str) -> Chang
 
 def _parsed(answer: requests.Response) -> ET.Element:
     """The root of the page, all tags without their namespace. A page that declares entities is refused unread."""
-    if b"<!DOCTYPE" in answer.content or b"<!ENTITY" in answer.content:
-        raise BrokenError("its page declares a document type, which is refused", "Tell the peer.")
     try:
-        root = ET.fromstring(answer.content)  # noqa: S314  (no entities: see above)
-    except ET.ParseError:
+        page = answer.content.decode("utf-8")  # and nothing else, so that no other encoding hides a declaration
+        if "<!DOCTYPE" in page or "<!ENTITY" in page:
+            raise BrokenError("its page declares a document type, which is refused", "Tell the peer.")
+        root = ET.fromstring(page, ET.XMLParser(encoding="utf-8"))  # noqa: S314  (no entities: see above)
+    except (UnicodeDecodeError, ET.ParseError):
         root = None
     if root is None:
         raise BrokenError("its page is not XML")
