@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from io import BufferedReader, TextIOWrapper
+from io import BufferedReader
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +17,7 @@ from moderation.exchanges.changes import HEX_DIGITS, Change, MalformedError, Pag
 from moderation.exchanges.remote import Checkpoint, RemotePeer, Strict, shortened
 from moderation.exchanges.transport import BrokenError
 
-LONGEST_LINE = 65_536  # characters
+LONGEST_LINE = 65_536  # bytes
 BLOCK = 65_536
 SOLID = re.compile(r"\S")
 FORMATS = {".csv": "csv", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".txt": "lines"}
@@ -166,13 +166,12 @@ def _state(file: BufferedReader) -> tuple[int, int]:
 
 def _lines(file: BufferedReader) -> Iterator[tuple[int, str]]:
     """The lines, numbered from 1. Raises BrokenError where one is too long to be one."""
-    reader, number = TextIOWrapper(file, encoding="utf-8-sig", newline=""), 0
-    while line := reader.readline(LONGEST_LINE + 1):
+    number = 0
+    while line := file.readline(LONGEST_LINE + 1):
         number += 1
         if len(line) > LONGEST_LINE:
-            raise BrokenError(f"line {number} has more than {LONGEST_LINE:,} characters", "Check the file.")
-        yield number, line
-    reader.detach()  # the file stays open: it is looked at once more
+            raise BrokenError(f"line {number} has more than {LONGEST_LINE:,} bytes", "Check the file.")
+        yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
 
 
 def _csv(file: BufferedReader) -> Iterator[Row]:

@@ -218,7 +218,7 @@ class PeerContract:
         with serving(lambda asked: Answer(500)) as stranger:
             answer = self.linking(filled, stranger.url)
             filled.server.fail(1, answer)
-            pages, error = interrupted(filled, start)
+            _, error = interrupted(filled, start)
 
         assert stranger.asked == []
         assert self.other_server in error.message

@@ -215,7 +215,7 @@ class TestFilesAsAWhole:
             ("a.csv", b"", "names no column 'value'"),
             ("a.csv", b'type,value\npdq,"abc\n', "is not CSV"),
             ("a.csv", b"type,value\npdq,\xff\n", "is not UTF-8"),
-            ("a.csv", b"type,value\n" + b"x" * 70_000, "line 2 has more than 65,536 characters"),
+            ("a.csv", b"type,value\n" + b"x" * 70_000, "line 2 has more than 65,536 bytes"),
             ("a.json", b'{"entries": []}', "not a JSON array"),
             ("a.json", b"", "not a JSON array"),
             ("a.json", b"[", "not JSON from row 1 on"),
