@@ -18,6 +18,7 @@ from moderation.exchanges.remote import Checkpoint, RemotePeer, Strict, shortene
 from moderation.exchanges.transport import BrokenError
 
 LONGEST_LINE = 65_536  # bytes
+LONGEST_ID = 100  # characters; what is left of an entry's 200 holds the signal
 BLOCK = 65_536
 SOLID = re.compile(r"\S")
 FORMATS = {".csv": "csv", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".txt": "lines"}
@@ -152,7 +153,7 @@ def _change(row: object, default: str | None) -> Change | None:
     return Change(
         kind,
         value,
-        entry=text(f"{row['id']} {kind}:{value}" if row.get("id") else f"{kind}:{value}"),
+        entry=f"{text(row['id'])[:LONGEST_ID]} {kind}:{value}" if row.get("id") else f"{kind}:{value}",
         labels=labelled(tags.replace(";", " ").split() if isinstance(tags, str) else tags),
         note=text(row.get("note") or ""),
     )

@@ -85,7 +85,7 @@ class ThreatExchange(RemotePeer):
         restarted, newest = mark is None, mark.since if mark else 0
         for records, done in self._batches(newest):
             times = [_time(record) for record in records]
-            newest = max([newest, *filter(None, times)])
+            newest = max([newest, *(min(time, now()) for time in times if time)])
             following = ThreatExchangeCheckpoint(of=self._config.identity, since=newest, fetched=now())
             yield self._page(records, following, done=done, restarted=restarted)
             restarted = False

@@ -51,7 +51,7 @@ class NcmecSecrets(Strict):
 class NcmecCheckpoint(Checkpoint):
     """since: up to when everything has been read. page, until, at: within a span, its next page and its end, as of `at`."""
 
-    since: int
+    since: int = Field(ge=0)
     page: str = ""
     until: int = 0
     at: int = 0

@@ -120,7 +120,8 @@ class StopNcii(RemotePeer):
             return mark.model_copy(update={"token": token, "fetched": now()})
         if more and following <= mark.since:
             raise BrokenError("it has more records but does not say where")
-        return mark.model_copy(update={"since": max(following, mark.since), "token": "", "fetched": now()})
+        since = max(mark.since, min(following, now()))  # a time to come would hide what changes until then
+        return mark.model_copy(update={"since": since, "token": "", "fetched": now()})
 
 
 def _page(answer: Mapping[str, Any], mark: StopNciiCheckpoint, *, done: bool, restarted: bool) -> Page:

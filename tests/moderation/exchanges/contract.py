@@ -1,5 +1,6 @@
 """What every exchange behind a URL must do, whatever it speaks."""
 
+import gzip
 import json
 import time
 import traceback
@@ -12,7 +13,7 @@ import pytest
 from moderation.errors import ExchangeError
 from moderation.exchanges.peers import Change, Page
 from tests.moderation.exchanges.conftest import Exchange
-from tests.moderation.exchanges.servers import Answer, serving
+from tests.moderation.exchanges.servers import Answer, Asked, serving
 
 VALUES = [f"{number:08x}" * 8 for number in range(1, 6)]
 
@@ -45,7 +46,6 @@ def interrupted(exchange: Exchange, checkpoint: str | None) -> tuple[list[Page],
 
 class PeerContract:
     player: ClassVar[Any]
-    other_server: ClassVar[str | None]
 
     def start(self, exchange: Exchange) -> str | None:
         """The checkpoint from which five records come in three pages."""
@@ -131,6 +131,21 @@ class PeerContract:
         assert said in error.message
         assert error.hint
 
+    def test_packed_pages_are_unpacked_within_bounds(self, filled: Exchange) -> None:
+        start, play = self.start(filled), filled.server.play
+
+        def packed(asked: Asked) -> Answer:
+            answer = play(asked)
+            return Answer(body=gzip.compress(answer.body), headers={**answer.headers, "content-encoding": "gzip"})
+
+        filled.server.play = packed
+        assert values(filled.read(start)) == VALUES
+        assert filled.server.asked[0].headers["accept-encoding"] == "gzip"
+
+        bomb = gzip.compress(bytes(50_000_000))
+        filled.server.fail(1, Answer(body=bomb, headers={"content-encoding": "gzip"}))
+        assert "larger than 32,000,000 bytes" in interrupted(filled, start)[1].message
+
     def test_one_that_dies_at_once_tells_nothing(self, filled: Exchange) -> None:
         start = self.start(filled)
         filled.server.fail(1, Answer(dies="reset"))
@@ -211,21 +226,6 @@ class PeerContract:
         assert "is not a public address" in error.message
         assert "PALISADE_FETCH_ALLOWED_NETWORKS" in error.hint
 
-    def test_a_page_on_another_server_is_not_asked_for(self, filled: Exchange) -> None:
-        if self.other_server is None:
-            pytest.skip("this peer names no pages by URL")
-        start = self.start(filled)
-        with serving(lambda asked: Answer(500)) as stranger:
-            answer = self.linking(filled, stranger.url)
-            filled.server.fail(1, answer)
-            _, error = interrupted(filled, start)
-
-        assert stranger.asked == []
-        assert self.other_server in error.message
-
-    def linking(self, exchange: Exchange, url: str) -> Answer:
-        raise NotImplementedError
-
     def test_pages_that_do_not_end_are_left(self, filled: Exchange) -> None:
         start = self.start(filled)
         filled.read(start)
@@ -280,3 +280,23 @@ class PeerContract:
             monkeypatch.setenv(name, "http://127.0.0.1:9")
 
         assert values(filled.read(self.start(filled))) == VALUES
+
+
+class LinkedPeerContract(PeerContract):
+    """For those whose pages name the next one by its URL."""
+
+    other_server: ClassVar[str]
+
+    def test_a_page_on_another_server_is_not_asked_for(self, filled: Exchange) -> None:
+        start = self.start(filled)
+        with serving(lambda asked: Answer(500)) as stranger:
+            answer = self.linking(filled, stranger.url)
+            filled.server.fail(1, answer)
+            _, error = interrupted(filled, start)
+
+        assert stranger.asked == []
+        assert self.other_server in error.message
+
+    def linking(self, exchange: Exchange, url: str) -> Answer:
+        """A page that names that server's page as the next one."""
+        raise NotImplementedError

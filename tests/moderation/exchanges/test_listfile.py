@@ -115,6 +115,12 @@ class TestRows:
             "row 7: it has 3 cells, the first line has 2",
         )
 
+    def test_rows_that_share_a_long_id_stay_apart(self, tmp_path: Path) -> None:
+        file = tmp_path / "list.jsonl"
+        file.write_text("".join(json.dumps({"type": "pdq", "value": one, "id": "x" * 900}) + "\n" for one in VALUES))
+
+        assert values(read(file)) == VALUES
+
     def test_json_rows_of_another_shape(self, tmp_path: Path) -> None:
         rows = [7, "x", None, [], {"type": "pdq", "value": 8}, {"type": "pdq", "value": VALUES[0], "labels": 3}]
         file = tmp_path / "list.json"

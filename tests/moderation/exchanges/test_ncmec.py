@@ -8,7 +8,7 @@ import pytest
 from moderation.exchanges.peers import Change
 from tests.moderation.exchanges import servers
 from tests.moderation.exchanges.conftest import Exchange
-from tests.moderation.exchanges.contract import VALUES, PeerContract, held, interrupted, values
+from tests.moderation.exchanges.contract import VALUES, LinkedPeerContract, held, interrupted, values
 from tests.moderation.exchanges.servers import Answer
 
 MD5, SHA1 = "c" * 32, "d" * 40
@@ -19,7 +19,7 @@ def page_of(xml: str, *, newest: str = 'maxTimestamp="2020-01-01T00:00:00Z"', li
     return Answer(body=body.encode())
 
 
-class TestNcmec(PeerContract):
+class TestNcmec(LinkedPeerContract):
     player = servers.Ncmec
     other_server = "its next page is not a path"
 

@@ -15,7 +15,6 @@ from tests.moderation.exchanges.servers import Answer
 
 class TestStopNcii(PeerContract):
     player = servers.StopNcii
-    other_server = None
 
     def test_the_request_is_stopncii_s_own(self, filled: Exchange) -> None:
         filled.read()
@@ -106,6 +105,14 @@ class TestStopNcii(PeerContract):
         _, error = interrupted(exchange, None)
 
         assert said in error.message
+
+    def test_a_time_to_come_hides_nothing(self, filled: Exchange) -> None:
+        whole = {"count": 0, "nextPageToken": None, "nextSetTimestamp": 9_999_999_999, "hasMoreRecords": False}
+        filled.server.fail(1, servers.as_json(whole | {"hashRecords": []}))
+
+        (page,) = filled.read()
+
+        assert json.loads(page.checkpoint)["since"] <= time.time()
 
     def test_it_goes_on_within_the_set(self, filled: Exchange) -> None:
         filled.server.fail(3, Answer(500))

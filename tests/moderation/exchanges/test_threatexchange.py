@@ -9,11 +9,11 @@ import pytest
 from moderation.exchanges.peers import Change
 from tests.moderation.exchanges import servers
 from tests.moderation.exchanges.conftest import Exchange
-from tests.moderation.exchanges.contract import VALUES, PeerContract, held, interrupted, values
+from tests.moderation.exchanges.contract import VALUES, LinkedPeerContract, held, interrupted, values
 from tests.moderation.exchanges.servers import Answer, described
 
 
-class TestThreatExchange(PeerContract):
+class TestThreatExchange(LinkedPeerContract):
     player = servers.ThreatExchange
     other_server = "it named a page on another server, which is never asked"
 
@@ -124,6 +124,11 @@ class TestThreatExchange(PeerContract):
 
         assert [len(page.changes) for page in pages] == [0, 5]
         assert values(pages) == VALUES
+
+    def test_a_time_to_come_hides_nothing(self, filled: Exchange) -> None:
+        filled.player.put("e" * 64, last_updated=9_999_999_999)
+
+        assert json.loads(filled.read()[-1].checkpoint)["since"] <= time.time()
 
     def test_it_goes_on_from_the_second_that_it_had_begun(self, filled: Exchange) -> None:
         for record in filled.player.records:
