@@ -60,6 +60,8 @@ class ListFile(RemotePeer):
         self._config = config
 
     def _pages(self, checkpoint: str | None) -> Iterator[Page]:
+        if self._config.path.exists() and not self._config.path.is_file():
+            raise BrokenError(f"{self._config.path} is not a file", "Check the path.")  # a pipe would be waited for
         try:
             with self._config.path.open("rb") as file:
                 yield from self._read(file, FileCheckpoint.read(checkpoint, self._config.identity))

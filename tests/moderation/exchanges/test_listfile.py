@@ -210,9 +210,12 @@ class TestFilesAsAWhole:
 
         assert "holds no signal at all" in refused(file).message
 
-    def test_one_that_is_absent_or_a_folder(self, tmp_path: Path) -> None:
+    def test_one_that_is_absent_a_folder_or_a_pipe(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe.csv")
+
         assert "No such file" in refused(tmp_path / "none.csv").message
-        assert "Is a directory" in refused(tmp_path).message
+        assert "is not a file" in refused(tmp_path).message
+        assert "is not a file" in refused(tmp_path / "pipe.csv").message
 
     @pytest.mark.parametrize(
         ("name", "content", "said"),
