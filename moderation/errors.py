@@ -7,6 +7,7 @@ from detectors.errors import ModelError, ModerationError
 __all__ = [
     "AuthenticationError",
     "ConflictError",
+    "ExchangeError",
     "FetchError",
     "ForbiddenError",
     "InvalidRequestError",
@@ -93,6 +94,20 @@ class FetchError(ModerationError):
 
     code = "fetch_failed"
     status: ClassVar[int] = 422
+
+
+class ExchangeError(ModerationError):
+    """A signal exchange could not be read on. `peer` and `page` (from 1, of this run) say where it stopped.
+
+    retry_after: seconds that the peer asked to be left alone, or 0.
+    """
+
+    code = "exchange_failed"
+    status = 502
+
+    def __init__(self, message: str, *, peer: str, page: int, retry_after: float = 0, **rest: Any) -> None:
+        super().__init__(message, **rest)
+        self.peer, self.page, self.retry_after = peer, page, retry_after
 
 
 class StorageError(ModerationError):

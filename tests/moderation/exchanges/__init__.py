@@ -1,0 +1,1 @@
+"""Exchanges, against local servers that speak each peer's own format."""
