@@ -16,6 +16,7 @@ from moderation.chores import Chores
 from moderation.database import Database
 from moderation.errors import ModerationError
 from moderation.events import Outbox
+from moderation.exchanges.service import ExchangeService
 from moderation.fetch import SafeClient
 from moderation.idempotency import Idempotency
 from moderation.keys.service import KeyService
@@ -127,8 +128,13 @@ class Application:
                 "events": self.outbox.deliver,
                 "takedown clock": self.takedown_desk.watch,
                 "takedown sweeps": self.takedown_desk.sweep_unfinished,
+                "exchanges": self.exchanges.sync_due,
             }
         )
+
+    @cached_property
+    def exchanges(self) -> ExchangeService:
+        return ExchangeService(self.database, self.bank_indexes, lambda: self.client, self.settings.exchange_secrets)
 
     @cached_property
     def outbox(self) -> Outbox:

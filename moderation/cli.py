@@ -8,6 +8,7 @@ from moderation.commands.chores import chores
 from moderation.commands.console import errors_for_people
 from moderation.commands.scan import scan
 from moderation.commands.serve import serve
+from moderation.exchanges import commands as exchanges
 from moderation.people import commands as people
 from moderation.takedowns import commands as takedowns
 
@@ -26,6 +27,7 @@ for name, group in (
     ("keys", keys),
     ("people", people),
     ("banks", banks),
+    ("exchanges", exchanges),
     ("takedowns", takedowns),
     ("events", events),
     ("db", db),

@@ -132,6 +132,13 @@ class Settings(BaseSettings):
     idempotency_hours: int = Field(24, ge=1, description="How long an `Idempotency-Key` is remembered, in hours.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
 
+    # exchanges
+    exchange_secrets: SecretStr | None = Field(
+        None,
+        description='Credentials of signal exchanges by their names, as JSON: `{"ncmec": {"username": "…", "password": "…"}}`. '
+        "See docs/exchanges.md. There is no default.",
+    )
+
     # takedown notices
     takedown_hours: int = Field(
         48, ge=1, le=48, description="Hours from a valid notice to the time by which the image has to be gone."

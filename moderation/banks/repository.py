@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from detectors.signals import SIZES
 from moderation.banks.index import Hashes, Ids
 from moderation.banks.records import NewEntry, Signal
-from moderation.tables import Bank, BankEntry, BankEntryDay, BankMatch, BankState, utc_now
+from moderation.tables import Bank, BankEntry, BankEntryDay, BankMatch, BankState, Exchange, utc_now
 
 HISTORY = timedelta(days=30)
 
@@ -29,6 +29,10 @@ class BankRepository:
 
     def banks(self) -> Sequence[Bank]:
         return self.session.scalars(sa.select(Bank).where(Bank.tenant_id == self.tenant).order_by(Bank.name)).all()
+
+    def followed(self, bank_id: str) -> bool:
+        """Whether the bank follows an exchange."""
+        return self.session.scalar(sa.select(Exchange.id).where(Exchange.bank_id == bank_id).limit(1)) is not None
 
     def counts(self, bank_id: str) -> dict[str, int]:
         query = sa.select(BankEntry.kind, sa.func.count()).where(BankEntry.bank_id == bank_id).group_by(BankEntry.kind)
@@ -114,6 +118,11 @@ class BankRepository:
         query = sa.select(BankEntry, Bank).join(Bank, Bank.id == BankEntry.bank_id)
         query = query.where(BankEntry.tenant_id == self.tenant, wanted).order_by(BankEntry.id)
         return [(entry, bank) for entry, bank in self.session.execute(query)]
+
+    def of_records(self, bank_id: str, records: Sequence[str]) -> Sequence[BankEntry]:
+        """A bank's entries that came from these records of a list."""
+        query = sa.select(BankEntry).where(BankEntry.bank_id == bank_id, BankEntry.external_id.in_(records))
+        return self.session.scalars(query.where(BankEntry.tenant_id == self.tenant)).all()
 
     def page(self, bank_id: str, *, after: int = 0, limit: int, state: str = "") -> Sequence[BankEntry]:
         """A bank's entries by id."""

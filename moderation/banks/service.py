@@ -76,6 +76,10 @@ class BankService:
         with self.database.write() as session:
             repository = BankRepository(session, tenant)
             bank = found(repository.bank(name), name)
+            if repository.followed(bank.id):
+                raise ConflictError(
+                    f"The bank {name!r} follows an exchange.", hint=f"`palisade exchanges remove {name}` first."
+                )
             count = repository.delete_entries(BankEntry.bank_id == bank.id)
             session.delete(bank)
             audit.record(session, tenant, actor, "bank.deleted", bank.id, name=name, entries=count)
