@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check models docs format clean
+.PHONY: help serve test check models docs demo format clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -27,6 +27,9 @@ models: .venv/base ## Pull the models that are missing
 
 docs: .venv/dev ## Write the reference pages that are made from the code
 	$(BIN)/python -m tests.reference --write
+
+demo: .venv/dev models ## Show one takedown, from the public form to the report
+	$(BIN)/python -m tests.demo
 
 format: .venv/dev ## Format the code
 	$(BIN)/ruff format .

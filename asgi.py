@@ -18,6 +18,7 @@ class Server:
 
     def __init__(self, application: Application) -> None:
         self.api: ASGIApp = api.app.create_app(application)
+        self.application = application
         pages = dashboard.app.create_app(application)
         self.dashboard: ASGIApp = BodyLimit(pages, limit=lambda _path: application.settings.max_bytes + FORM_OVERHEAD)
 

@@ -218,7 +218,8 @@ def _status_page(request: Request, app: Application, token: str, problem: str = 
         "problem": problem,
         "can_withdraw": notice.state in ("incomplete", "valid", "duplicate"),
     }
-    return templates.TemplateResponse(request, "notice_status.html", context, status_code=status)
+    private = {"Cache-Control": "no-store"}
+    return templates.TemplateResponse(request, "notice_status.html", context, status_code=status, headers=private)
 
 
 def _step(record: AuditRecord) -> Step | None:

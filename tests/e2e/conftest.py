@@ -1,25 +1,16 @@
 """A real server and a real browser."""
 
-import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx2
 import pytest
 from selenium import webdriver
 
-from moderation.application import Application
-from moderation.commands.keys import new_secret
-from moderation.settings import Settings, settings
 from tests.conftest import required
-
-ROOT = Path(__file__).parents[2]
+from tests.demo import SECRET, served, webhooks
+from tests.hosts import Host, running_host
 
 
 @dataclass(frozen=True)
@@ -31,45 +22,19 @@ class Server:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def host() -> Iterator[Host]:
+    """The image host that the server tells of events."""
+    with running_host(SECRET) as host:
+        yield host
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, host: Host) -> Iterator[Server]:
     """`palisade serve` as a process of its own, without keys, on a new database."""
     folder = tmp_path_factory.mktemp("served")
-    environment = {
-        "PALISADE_DATA_DIR": str(folder),
-        "PALISADE_MODELS_DIR": str(settings().models),
-        "PALISADE_REQUIRE_KEY": "false",
-        "PALISADE_IMAGE_KEYS": new_secret("test"),
-        "PALISADE_PEOPLE_KEYS": new_secret("test"),
-    }
-    database = Application(Settings(_env_file=None, data_dir=folder)).database
-    database.migrate()
-    database.close()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "moderation", "serve", "--port", str(port)]
     log = folder / "log"
-    with (
-        log.open("w") as stream,
-        subprocess.Popen(command, cwd=ROOT, env={**os.environ, **environment}, stdout=stream, stderr=stream) as process,
-    ):
-        try:
-            wait_until_ready(f"http://127.0.0.1:{port}", process, log)
-            yield Server(f"http://127.0.0.1:{port}", log)
-        finally:
-            process.terminate()
-
-
-def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(300):
-        if process.poll() is not None:
-            break
-        try:
-            if httpx2.get(f"{url}/readyz").status_code == 200:
-                return
-        except httpx2.TransportError:
-            time.sleep(0.2)
-    pytest.fail(f"the server did not get ready:\n{log.read_text()[-4000:]}")
+    with served(folder, log, **webhooks(host)) as url:
+        yield Server(url, log)
 
 
 @pytest.fixture(scope="session")
