@@ -12,6 +12,7 @@ from detectors.signals import SignalsDetector
 from moderation.banks.indexes import BankIndexes
 from moderation.banks.matcher import LocalSearch, Matcher
 from moderation.banks.service import BankService
+from moderation.banks.shards import ShardedSearch
 from moderation.chores import Chores
 from moderation.database import Database
 from moderation.errors import ModerationError
@@ -87,6 +88,9 @@ class Application:
 
     @cached_property
     def matcher(self) -> Matcher:
+        if self.settings.bank_shards:
+            secret = self.settings.bank_shard_secret
+            return Matcher(self.database, ShardedSearch(self.settings.bank_shards, self.client, secret))
         return Matcher(self.database, LocalSearch(self.bank_indexes))
 
     @cached_property

@@ -132,6 +132,17 @@ class Settings(BaseSettings):
     idempotency_hours: int = Field(24, ge=1, description="How long an `Idempotency-Key` is remembered, in hours.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
 
+    # banks
+    bank_shards: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="URLs of index processes (`palisade banks serve-index`), comma-separated, one for each share of the entries. "
+        "Default: every process holds the whole index itself.",
+    )
+    bank_shard_secret: SecretStr | None = Field(
+        None,
+        description="By which index processes know the others: a long random text, the same for all. There is no default.",
+    )
+
     # exchanges
     exchange_secrets: SecretStr | None = Field(
         None,
@@ -181,7 +192,7 @@ class Settings(BaseSettings):
         "Everything that is not public is refused otherwise.",
     )
 
-    @field_validator("models_sources", "fetch_allowed_networks", mode="before")
+    @field_validator("models_sources", "fetch_allowed_networks", "bank_shards", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

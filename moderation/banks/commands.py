@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
 import typer
+import uvicorn
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -30,6 +32,7 @@ from moderation.banks.records import (
     entry_as_dict,
     match_as_dict,
 )
+from moderation.banks.shards import parse_shard, shard_secret
 from moderation.commands.console import err, out
 from moderation.errors import InvalidRequestError
 from moderation.media import MediaLimits
@@ -305,6 +308,20 @@ def export_list(
     """Write a bank as a list to standard output."""
     for part in write_list(_app().banks.all_entries(tenant, name), list_format):
         sys.stdout.write(part)
+
+
+@app.command("serve-index")
+def serve_index(
+    shard: Annotated[str, typer.Argument(help="Which share of the entries it holds, such as `0/4`.")],
+    *,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8100,
+) -> None:
+    """Hold a share of the index for other processes, which name it in PALISADE_BANK_SHARDS."""
+    parse_shard(shard)
+    shard_secret(settings().bank_shard_secret)
+    os.environ["PALISADE_INDEX_SHARD"] = shard
+    uvicorn.run("api.shard:create_app", factory=True, host=host, port=port, access_log=False, server_header=False)
 
 
 def _app() -> Application:
