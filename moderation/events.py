@@ -1,5 +1,7 @@
 """What the host is told: a transactional outbox, delivered as signed webhooks after the Standard Webhooks scheme."""
 
+import base64
+import binascii
 import json
 import random
 from collections.abc import Sequence
@@ -85,7 +87,7 @@ class Outbox:
                 kept.next_at, kept.delivered_at = None, now
             elif event.attempts > len(BACKOFF):
                 kept.next_at = None
-                log.error("event given up", event=event.id, kind=event.kind, error=error)
+                log.error("event given up", event_id=event.id, kind=event.kind, error=error)
             else:
                 kept.next_at = now + timedelta(seconds=BACKOFF[event.attempts - 1] * random.uniform(0.8, 1.2))
         return not error
@@ -151,12 +153,16 @@ def signers(settings: Settings) -> list[Webhook]:
             "PALISADE_WEBHOOK_URL is set, and PALISADE_WEBHOOK_SECRETS is not.",
             hint="Make one with `palisade events generate-secret`, and give it to the receiver.",
         )
-    if any(not part.startswith("whsec_") or len(part) < 38 for part in secrets):
+    if any(not _is_secret(part) for part in secrets):
         raise SettingsError(
             "PALISADE_WEBHOOK_SECRETS holds something that is not a secret.",
             hint="Each is `whsec_` and the base64 of at least 24 bytes; see `palisade events generate-secret`.",
         )
+    return [Webhook(part) for part in secrets]
+
+
+def _is_secret(text: str) -> bool:
     try:
-        return [Webhook(part) for part in secrets]
-    except ValueError:
-        raise SettingsError("PALISADE_WEBHOOK_SECRETS holds a secret that is not base64.") from None
+        return text.startswith("whsec_") and len(base64.b64decode(text.removeprefix("whsec_"), validate=True)) >= 24
+    except binascii.Error:
+        return False
