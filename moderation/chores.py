@@ -9,6 +9,9 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
+JITTER = random.Random()
+"""Of its own: whoever seeds the process's random numbers does not line processes up."""
+
 
 class Chores:
     """Runs each chore in turn. Each says how much it did; several processes may run the same ones side by side."""
@@ -43,5 +46,5 @@ class Chores:
             thread.join(timeout=30)
 
     def _loop(self, stop: threading.Event, every: float) -> None:
-        while not stop.wait(every * random.uniform(0.8, 1.2)):
+        while not stop.wait(every * JITTER.uniform(0.8, 1.2)):
             self.run()

@@ -21,6 +21,9 @@ from moderation.tables import Event, new_id, utc_now
 
 log = structlog.get_logger(__name__)
 
+JITTER = random.Random()
+"""Of its own: whoever seeds the process's random numbers does not line processes up."""
+
 LEASE = timedelta(seconds=60)
 """How long a process keeps an event to itself while it delivers it."""
 
@@ -89,7 +92,7 @@ class Outbox:
                 kept.next_at = None
                 log.error("event given up", event_id=event.id, kind=event.kind, error=error)
             else:
-                kept.next_at = now + timedelta(seconds=BACKOFF[event.attempts - 1] * random.uniform(0.8, 1.2))
+                kept.next_at = now + timedelta(seconds=BACKOFF[event.attempts - 1] * JITTER.uniform(0.8, 1.2))
         return not error
 
     def _send(self, event: Event) -> str:

@@ -22,6 +22,9 @@ log = structlog.get_logger(__name__)
 
 Context = Mapping[str, str]
 
+WHOLE = "full"
+"""The plan of a measurement by every detector."""
+
 UNREAD = "no rule of the policy reads it"
 DECIDED = "the verdict cannot change any more"
 SPARED = (UNREAD, DECIDED)
@@ -38,6 +41,11 @@ class Measured:
 
     findings: tuple[Finding, ...]
     timings: Mapping[str, float]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether no detector was left out, so that any policy can be judged on the findings."""
+        return not any(finding.reason in SPARED for finding in self.findings)
 
 
 class Scanner:
@@ -123,9 +131,9 @@ class Scanner:
 
     @staticmethod
     def plan(policy: Policy, context: Context) -> str:
-        """'full' where every detector runs; else a digest of what decides which ones do."""
+        """`WHOLE` where every detector runs; else a digest of what decides which ones do."""
         if policy.cascade == "full" and not any(rule.final for rule in policy.rules):
-            return "full"
+            return WHOLE
         return hashlib.sha256(json.dumps([policy.digest, dict(sorted(context.items()))]).encode()).hexdigest()
 
     @property

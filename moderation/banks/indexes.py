@@ -16,6 +16,9 @@ from moderation.database import Database
 
 log = structlog.get_logger(__name__)
 
+JITTER = random.Random()
+"""Of its own: whoever seeds the process's random numbers does not line processes up."""
+
 REFRESH_SECONDS = 1.5
 """How long a process goes without asking whether entries were added; jittered, so that processes do not ask together."""
 
@@ -108,7 +111,7 @@ class BankIndexes:
             return self._locks.setdefault(tenant, threading.Lock())
 
     def _again(self) -> float:
-        return self.clock() + REFRESH_SECONDS * random.uniform(0.7, 1.3)
+        return self.clock() + REFRESH_SECONDS * JITTER.uniform(0.7, 1.3)
 
     def _follow(self, tenant: str, known: Snapshot | None) -> Snapshot:
         """The next snapshot: the one before, and what was added since."""

@@ -17,7 +17,7 @@ from moderation.database import Database
 from moderation.errors import NotFoundError
 from moderation.media import MediaLimits
 from moderation.policy import Policy, PolicyLibrary, Verdict
-from moderation.scanner import Context, Scanner, image_facts
+from moderation.scanner import WHOLE, Context, Measured, Scanner, image_facts
 from moderation.scans.repository import ScanRepository
 from moderation.storage import ImageStore
 from moderation.tables import Measurement, Scan, StoredImage, new_id, utc_now
@@ -92,12 +92,15 @@ class ScanService:
         context = upload.context.as_mapping()
         sha256 = hashlib.sha256(upload.data).hexdigest()
         models, plan = self.scanner.models(tenant), self.scanner.plan(policy, context)
-        facts = self._measured_before(tenant, sha256, models, plan)
+        facts = self._measured_before(tenant, sha256, models, WHOLE)
+        if facts is None and plan != WHOLE:
+            facts = self._measured_before(tenant, sha256, models, plan)
         opened: Image | None = None
         if facts is None:
             with self.scanner.turn():
-                opened, timings, findings = self._measure(tenant, upload, policy, context)
-            facts = _Facts(sha256, image_facts(opened), findings, timings, opened.warnings, models, plan)
+                opened, measured, timings = self._measure(tenant, upload, policy, context)
+            plan = WHOLE if measured.is_whole else plan
+            facts = _Facts(sha256, image_facts(opened), measured.findings, timings, opened.warnings, models, plan)
         verdict = policy.decide(facts.findings, context, facts.image)
         kept = self._keep(policy, verdict, tenant, sha256, upload.data)
         facts = replace(facts, timings={**facts.timings, "total": round((time.perf_counter() - started) * 1000, 2)})
@@ -131,18 +134,18 @@ class ScanService:
         findings = self.scanner.look_up(stored, tenant)
         if any(finding.status == "failed" for finding in findings):
             return None
-        if plan != "full" and known_as(findings) != known_as(stored):
+        if plan != WHOLE and known_as(findings) != known_as(stored):
             return None  # what the lists said then may have spared detectors that are needed now
         return _Facts(sha256, stored_facts(image), findings, {}, tuple(measurement.warnings), models, plan)
 
     def _measure(
         self, tenant: str, upload: Upload, policy: Policy, context: Context
-    ) -> tuple[Image, dict[str, float], tuple[Finding, ...]]:
+    ) -> tuple[Image, Measured, dict[str, float]]:
         started = time.perf_counter()
         image = media.open(upload.data, self.limits, name=upload.name, content_type=upload.content_type)
         opened = round((time.perf_counter() - started) * 1000, 2)
         measured = self.scanner.measure(image, policy, context, tenant)
-        return image, {"open": opened, **measured.timings}, measured.findings
+        return image, measured, {"open": opened, **measured.timings}
 
     def _keep(self, policy: Policy, verdict: Verdict, tenant: str, sha256: str, data: bytes) -> bool:
         keeps = policy.keep == "all" or (policy.keep == "held" and verdict.action in ("hold", "block"))

@@ -1,6 +1,7 @@
 """What all tables share."""
 
 import secrets
+import threading
 import time
 from datetime import UTC, datetime
 from typing import Any, ClassVar
@@ -15,9 +16,20 @@ ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 DEFAULT_TENANT = "default"
 
 
+_last = 0
+_numbering = threading.Lock()
+
+
 def new_id(prefix: str) -> str:
-    """An id such as `scan_01k2…`: 48 bits of milliseconds and 80 random bits in base 32, so that ids sort by time."""
-    number = time.time_ns() // 1_000_000 << 80 | secrets.randbits(80)
+    """An id such as `scan_01k2…`: 48 bits of milliseconds and 80 random bits in base 32, so that ids sort by time.
+
+    Those that one process makes within a millisecond follow each other.
+    """
+    global _last  # noqa: PLW0603 - the one counter of the process
+    with _numbering:
+        moment = time.time_ns() // 1_000_000
+        number = _last + 1 + secrets.randbits(32) if _last >> 80 >= moment else moment << 80 | secrets.randbits(80)
+        _last = number
     return f"{prefix}_" + "".join(ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
 
 

@@ -30,7 +30,13 @@ def make_application(tmp_path: Path, scanner: Scanner) -> Iterator[MakeApp]:
     made: list[Application] = []
 
     def make(**changed: Any) -> Application:
-        values = {"data_dir": tmp_path, "models_dir": settings().models, "image_keys": new_secret("test"), **changed}
+        values = {
+            "data_dir": tmp_path,
+            "models_dir": settings().models,
+            "image_keys": new_secret("test"),
+            "chores_seconds": 0,
+            **changed,
+        }
         application = Application(Settings(_env_file=None, **values))
         application.__dict__["scanner"] = scanner
         application.database.migrate()

@@ -26,7 +26,7 @@ def operations() -> Iterator[str]:
 
 @pytest.fixture
 def schema(make_application: MakeApp) -> schemathesis.BaseSchema:
-    application = make_application(require_key=False, people_keys=new_secret("k1"))
+    application = make_application(require_key=False, people_keys=new_secret("k1"), takedown_keys=new_secret("k1"))
     return schemathesis.openapi.from_asgi("/openapi.json", create_app(application))
 
 

@@ -54,7 +54,6 @@ def test_shares_answer_together_and_nothing_is_decided_without_one(
             bank_shards=",".join(urls),
             bank_shard_secret=SECRET,
             fetch_allowed_networks="127.0.0.0/8",
-            chores_seconds=0,
         )
         application.banks.create("default", BankSpec("ncii", action_hint="block"), actor="test")
         photos = [picture(400, 300, seed=seed) for seed in range(6)]

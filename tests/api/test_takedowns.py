@@ -45,7 +45,6 @@ def application(make_application: MakeApp, database_url: str, host: Host) -> App
         webhook_url=f"{host.url}/hook",
         webhook_secrets=SECRET,
         fetch_allowed_networks="127.0.0.0/8",
-        chores_seconds=0,
     )
 
 
@@ -135,7 +134,7 @@ def test_addresses_are_found_by_the_hosts_id_or_fetched(client: TestClient, host
 def test_private_addresses_are_not_fetched_for_strangers(
     client: TestClient, make_application: MakeApp, host: Host
 ) -> None:
-    strict = make_application(require_key=False, takedown_keys=new_secret("t1"), chores_seconds=0)
+    strict = make_application(require_key=False, takedown_keys=new_secret("t1"))
     host.files["/secret.png"] = encode(PHOTO)
     client = TestClient(create_app(strict))
 
@@ -319,7 +318,7 @@ def test_a_wrong_link_leads_nowhere(application: Application) -> None:
 
 
 def test_without_a_key_notices_are_refused(make_application: MakeApp) -> None:
-    client = TestClient(create_app(make_application(require_key=False, chores_seconds=0)))
+    client = TestClient(create_app(make_application(require_key=False)))
 
     answer = client.post("/v1/takedowns", data=FORM)
 
@@ -327,7 +326,7 @@ def test_without_a_key_notices_are_refused(make_application: MakeApp) -> None:
 
 
 def test_a_key_needs_the_scope(make_application: MakeApp) -> None:
-    application = make_application(takedown_keys=new_secret("t1"), chores_seconds=0)
+    application = make_application(takedown_keys=new_secret("t1"))
     _, secret = application.keys.create("scanner", ["scan", "read"])
     client = TestClient(create_app(application), headers={"Authorization": f"Bearer {secret}"})
 

@@ -25,7 +25,7 @@ def made(make_application: MakeApp) -> Made:
     """Makes clients of a whole server, with settings changed as given."""
 
     def make(**changed: object) -> TestClient:
-        application = make_application(**{"takedown_keys": new_secret("t"), "chores_seconds": 0, **changed})
+        application = make_application(**{"takedown_keys": new_secret("t"), **changed})
         return TestClient(Server(application), follow_redirects=False)
 
     return make
