@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from api.schemas.banks import Strict
 from moderation.tables import AuditRecord, CounterNotice, Event, Notice
-from moderation.takedowns.records import MISSING, RELATIONS, STATE_NAMES, Copy, Filing, Report
+from moderation.takedowns.records import FLAGS, MISSING, RELATIONS, STATE_NAMES, Copy, Filing, Report
 from moderation.takedowns.service import NoticeView
 
 State = Literal[STATE_NAMES]  # type: ignore[valid-type]
@@ -23,7 +23,7 @@ class NoticeAnswer(BaseModel):
     id: str = Field(examples=["notice_01kax1pz7rc5w1m3s0qv9yd2ht"])
     state: State
     reasons: list[str] = Field(description=f"Of {', '.join(MISSING)}.")
-    flags: list[str]
+    flags: list[str] = Field(description=f"Of {', '.join(FLAGS)}.")
     duplicate_of: str | None
     created_at: datetime
     valid_at: datetime | None

@@ -27,6 +27,7 @@ BANK = BankSpec(
     origin="takedown notices",
     category="intimate",
     action_hint="block",
+    flood_limit=0,  # a person decided on each: that it is uploaded again and again is no doubt about it
     note="Images that people had removed. Filled by accepted notices; do not add by hand.",
 )
 

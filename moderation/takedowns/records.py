@@ -41,7 +41,6 @@ MISSING = {
 FLAGS = {
     "many_notices": "The same contact filed more than ten notices within a week.",
     "rejected_before": "Notices of the same contact were rejected or found abusive before.",
-    "protected_category": "The image matches a bank of another category.",
     "countered": "There is a counter-notice.",
 }
 """What a person should look at before deciding."""

@@ -2,6 +2,7 @@
 
 import io
 import json
+import tracemalloc
 from datetime import timedelta
 
 import numpy as np
@@ -16,7 +17,7 @@ from moderation.banks import indexes as module
 from moderation.banks.lists import FORMATS, read_list, write_list
 from moderation.banks.matcher import Probe
 from moderation.banks.records import BankSpec, NewEntry, Signal
-from moderation.banks.service import BankService
+from moderation.banks.service import BankService, note_matches
 from moderation.database import Database
 from moderation.errors import ConflictError, InvalidRequestError, NotFoundError
 from moderation.tables import utc_now
@@ -345,3 +346,34 @@ def test_a_line_without_end_does_not_fill_the_memory() -> None:
 
     assert rows
     assert not any(isinstance(row, NewEntry) for _, row in rows)
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl", "json"])
+def test_a_long_list_streams(format: str) -> None:
+    rows = [{"kind": "pdq", "value": f"{number:064x}"} for number in range(60_000)]
+    texts = {
+        "csv": "kind,value\n" + "".join(f"{row['kind']},{row['value']}\n" for row in rows),
+        "jsonl": "".join(f"{json.dumps(row)}\n" for row in rows),
+        "json": json.dumps(rows),
+    }
+    stream = io.BytesIO(texts[format].encode())
+    tracemalloc.start()
+    try:
+        count = sum(isinstance(row, NewEntry) for _, row in read_list(stream, format))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert count == 60_000
+    assert peak < 2_000_000
+
+
+def test_an_entry_that_is_deleted_while_its_match_is_noted_is_no_error(
+    database: Database, service: BankService, bank: str
+) -> None:
+    gone = KnownMatch(999, bank, "bank_1", "pdq", 3, "intimate", "block")
+
+    with database.write() as session:
+        note_matches(session, "default", "img_1", "scan_1", findings_of(gone))
+
+    assert service.matches("default", bank) == []
