@@ -75,6 +75,11 @@ class Scanner:
         self._placing = threading.Lock()
         self._building = threading.Lock()
 
+    @property
+    def lists(self) -> frozenset[str]:
+        """The detectors that look lists up, and measure nothing."""
+        return frozenset(cls.name for cls in self.classes if cls.looks_up)
+
     def build(self) -> None:
         """Load every detector whose weights are present. Called again, it tries those that were missing."""
         for cls in self.classes:

@@ -133,7 +133,7 @@ def _observe(scan: Scan) -> None:
         for name, milliseconds in timings.items():
             if name != "total":
                 DETECTOR_SECONDS.labels(name).observe(milliseconds / 1000)
-    for finding in scan.measurement.findings:
+    for finding in scan.findings:
         if finding["status"] == "failed":
             DETECTOR_FAILURES.labels(finding["detector"]).inc()
 

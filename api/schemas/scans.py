@@ -122,7 +122,7 @@ class ScanAnswer(BaseModel):
             image=ImageFacts.of(scan.image),
             context=Context.of(scan),
             verdict=Verdict(**scan.verdict),
-            findings=[Finding(**values) for values in scan.measurement.findings],
+            findings=[Finding(**values) for values in scan.findings],
             timings=scan.measurement.timings,
             warnings=scan.measurement.warnings,
             reused=scan.reused,

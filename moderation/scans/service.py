@@ -177,6 +177,7 @@ class ScanService:
                 policy_version=verdict.policy_version,
                 policy_digest=verdict.policy_digest,
                 verdict=verdict.as_dict(),
+                lookups=[f.as_dict() for f in facts.findings if f.detector in self.scanner.lists],
                 **upload.context.as_mapping(),
             )
             repository.add_scan(scan)

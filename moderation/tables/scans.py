@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from moderation.tables.base import Base, CreatedMixin, TenantMixin, new_id
+from moderation.tables.base import Base, CreatedMixin, Json, TenantMixin, new_id
 
 
 class StoredImage(TenantMixin, CreatedMixin, Base):
@@ -52,7 +52,10 @@ class Measurement(TenantMixin, CreatedMixin, Base):
 
 
 class Scan(TenantMixin, CreatedMixin, Base):
-    """One judgement: an image that a host sent, in a context, under a policy."""
+    """One judgement: an image that a host sent, in a context, under a policy.
+
+    lookups: what lists said of the image at that moment, which is no part of the measurement; None before there were any.
+    """
 
     __tablename__ = "scans"
     __table_args__ = (Index("ix_scans_tenant_external", "tenant_id", "external_id"),)
@@ -70,9 +73,18 @@ class Scan(TenantMixin, CreatedMixin, Base):
     uploader: Mapped[str] = mapped_column(String(200), default="")
     surface: Mapped[str] = mapped_column(String(100), default="")
     locale: Mapped[str] = mapped_column(String(35), default="")
+    lookups: Mapped[list[Any] | None] = mapped_column(Json)
 
     image: Mapped[StoredImage] = relationship(lazy="joined", innerjoin=True)
     measurement: Mapped[Measurement] = relationship(lazy="joined", innerjoin=True)
+
+    @property
+    def findings(self) -> list[Any]:
+        """What the verdict rests on: what was measured, and what lists said then."""
+        if self.lookups is None:
+            return self.measurement.findings
+        looked_up = {finding["detector"] for finding in self.lookups}
+        return [f for f in self.measurement.findings if f["detector"] not in looked_up] + self.lookups
 
 
 class IdempotencyKey(TenantMixin, CreatedMixin, Base):

@@ -62,9 +62,14 @@ def test_an_addition_counts_for_an_image_that_was_scanned_before(client: TestCli
     data = encode(PHOTO)
     assert scan(client, data)["verdict"]["action"] == "allow"
 
+    before = scan(client, data)
     add(client, bank, data)
 
-    assert scan(client, data)["verdict"]["action"] == "block"
+    after = scan(client, data)
+    assert (after["verdict"]["action"], after["reused"]) == ("block", True)
+    assert labels(after)[0]["bank"] == "ncii"
+    assert labels(client.get(f"/v1/scans/{before['id']}").json()) == [], "what the lists said then"
+    assert labels(client.get(f"/v1/scans/{after['id']}").json()) == labels(after)
 
 
 def test_an_entry_that_floods_is_quarantined_told_and_released(

@@ -1,4 +1,4 @@
-"""Exchanges and takedown notices.
+"""Exchanges, takedown notices, and what lists said at the time of a scan.
 
 Revision: 0004
 Follows: 0003
@@ -21,6 +21,7 @@ def upgrade() -> None:
     _exchanges()
     _notices()
     _of_notices()
+    op.add_column("scans", sa.Column("lookups", JSON, nullable=True))
 
 
 def _owned(table: str, **references: str) -> list[sa.schema.SchemaItem]:
