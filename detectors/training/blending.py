@@ -139,10 +139,10 @@ def _deformed(mask: Mask, parameters: Blend) -> Mask:
 def altered(crop: Pixels, parameters: Blend) -> Pixels:
     """The crop in other colours and another fineness: another camera, another light, another codec."""
     contrast, brightness, saturation, *offsets = parameters.colours
-    values = crop.astype(np.float32)
-    grey = values.mean(axis=2, keepdims=True)
-    values = (grey + (values - grey) * saturation - 128) * contrast + 128 + brightness + np.array(offsets, np.float32)
-    return _textured(np.asarray(np.clip(values, 0, 255), dtype=np.uint8), parameters)
+    matrix = np.full((3, 4), contrast * (1 - saturation) / 3)
+    matrix[:, :3] += np.eye(3) * contrast * saturation
+    matrix[:, 3] = contrast * (np.array(offsets) - 128) + 128 + contrast * brightness
+    return _textured(np.asarray(cv2.transform(crop, matrix), dtype=np.uint8), parameters)
 
 
 def _textured(crop: Pixels, parameters: Blend) -> Pixels:  # noqa: PLR0911 - one line for each kind

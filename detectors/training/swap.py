@@ -36,8 +36,8 @@ class SwapConfig:
     """
 
     seed: int = 5
-    steps: int = 900
-    pairs: int = 32
+    steps: int = 1000
+    pairs: int = 16
     rate: float = 2e-3
     decay: float = 1e-3
     average: float = 0.99
@@ -74,12 +74,11 @@ class SwapNetwork(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("high_pass", high_pass_filters())
-        self.stem = nn.Sequential(nn.Conv2d(9, 24, 5, 2, 2, bias=False), nn.BatchNorm2d(24), nn.ReLU())
-        self.body = nn.Sequential(Residual(24, 24, 1), Residual(24, 48, 2), Residual(48, 80, 2), Residual(80, 80, 1))
-        self.top = Residual(80, 128, 2)
-        self.where = nn.Conv2d(80, 1, 1)
-        self.dropout = nn.Dropout(0.2)
-        self.head = nn.Linear(128 + 2, 1)
+        self.stem = nn.Sequential(nn.Conv2d(9, 16, 5, 2, 2, bias=False), nn.BatchNorm2d(16), nn.ReLU())
+        self.body = nn.Sequential(Residual(16, 16, 1), Residual(16, 32, 2), Residual(32, 64, 2), Residual(64, 64, 1))
+        self.top = Residual(64, 96, 2)
+        self.where = nn.Conv2d(64, 1, 1)
+        self.head = nn.Linear(96 + 2, 1)
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
         residuals = F.conv2d(F.pad(crops, (2, 2, 2, 2), mode="replicate"), self.high_pass, groups=3)
@@ -87,7 +86,7 @@ class SwapNetwork(nn.Module):
         where = self.where(features)[:, 0]
         spots = torch.sigmoid(where).flatten(1)
         pooled = torch.cat([self.top(features).mean(dim=(2, 3)), spots.mean(1, True), spots.amax(1, True)], dim=1)
-        return self.head(self.dropout(pooled))[:, 0], where
+        return self.head(pooled)[:, 0], where
 
 
 def high_pass_filters() -> Tensor:
@@ -136,13 +135,12 @@ class Run:
         self.network.load_state_dict(state["network"])
         self.averaged.load_state_dict(state["averaged"])
         self.optimiser.load_state_dict(state["optimiser"])
-        torch.set_rng_state(state["random"].cpu())
         self.step = int(state["step"])
 
     def save(self) -> None:
         parts = {name: getattr(self, name).state_dict() for name in ("network", "averaged", "optimiser")}
         temporary = self.checkpoint.with_suffix(".part")
-        torch.save({**parts, "step": self.step, "made_of": self.made_of, "random": torch.get_rng_state()}, temporary)
+        torch.save({**parts, "step": self.step, "made_of": self.made_of}, temporary)
         os.replace(temporary, self.checkpoint)
 
     def train(self, progress: Progress | None = None) -> SwapNetwork:
