@@ -8,7 +8,7 @@ Every random choice is in a `Blend`, drawn from a generator and applied by `blen
 pixels. Crops are RGB uint8 (112, 112, 3), aligned to `detectors.faces.FIVE_POINTS`.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import cv2
@@ -23,6 +23,7 @@ Shape = Literal["hull", "ellipse", "eyes", "lower"]
 Texture = Literal["none", "blur", "rescale", "sharpen", "jpeg", "smooth", "grain"]
 
 SHAPES: tuple[Shape, ...] = ("hull", "hull", "ellipse", "ellipse", "eyes", "lower")
+NO_COLOURS = (1.0, 0.0, 1.0, 0.0, 0.0, 0.0)
 TEXTURES: tuple[Texture, ...] = ("none", "blur", "rescale", "rescale", "sharpen", "jpeg", "smooth", "grain")
 
 EYES, NOSE, MOUTH = FIVE_POINTS[:2].mean(axis=0), FIVE_POINTS[2], FIVE_POINTS[3:].mean(axis=0)
@@ -78,13 +79,38 @@ def draw(rng: np.random.Generator) -> Blend:
             float(np.exp(rng.normal(0, 0.12 * gentle))),
             float(rng.normal(0, 10 * gentle)),
             float(np.exp(rng.normal(0, 0.15 * gentle))),
-            *(float(value) for value in rng.normal(0, 6 * gentle, 3)),
+            float(rng.normal(0, 6 * gentle)),
+            float(rng.normal(0, 6 * gentle)),
+            float(rng.normal(0, 6 * gentle)),
         ),
         texture=TEXTURES[int(rng.integers(len(TEXTURES)))],
         strength=float(rng.uniform(0, 1)),
         on_source=bool(rng.random() < 0.6),
         seed=int(rng.integers(2**31)),
     )
+
+
+def draw_texture(rng: np.random.Generator) -> Blend:
+    """Random parameters that change the fineness alone: neither colours nor place give the blend away."""
+    texture = TEXTURES[int(rng.integers(1, len(TEXTURES)))]
+    still = replace(draw(rng), colours=NO_COLOURS, scale=1.0, shift=(0.0, 0.0), opacity=1.0, on_source=True)
+    return replace(still, texture=texture)
+
+
+def draw_seam(rng: np.random.Generator) -> Blend:
+    """Random parameters of a nearly hard edge with no change of colours: for a source that has the target's tones."""
+    feather = float(rng.uniform(0.4, 2.5))
+    still = replace(draw(rng), colours=NO_COLOURS, feather=feather, opacity=1.0, on_source=True)
+    return still if rng.random() < 0.5 else replace(still, texture="none")
+
+
+def in_tones_of(source: Pixels, target: Pixels, spread: float) -> Pixels:
+    """`source`'s detail on `target`'s tones: what a Gaussian of `spread` pixels keeps comes from the target.
+
+    The idea of multi-band blending (Burt and Adelson 1983) with two bands.
+    """
+    tones = cv2.GaussianBlur(target.astype(np.float32) - source.astype(np.float32), (0, 0), spread)
+    return np.asarray(np.clip(np.rint(source + tones), 0, 255), dtype=np.uint8)
 
 
 def blend(target: Pixels, source: Pixels, parameters: Blend) -> tuple[Pixels, Mask]:
@@ -175,4 +201,5 @@ def _textured(crop: Pixels, parameters: Blend) -> Pixels:  # noqa: PLR0911 - one
 def saved_as_jpeg(crop: Pixels, quality: int) -> Pixels:
     """The crop after one JPEG encoding and decoding, quality in [1, 100]."""
     _, data = cv2.imencode(".jpg", crop[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[:, :, ::-1], dtype=np.uint8)
+    decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), dtype=np.uint8)
+    return np.ascontiguousarray(decoded[:, :, ::-1])

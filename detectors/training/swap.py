@@ -8,7 +8,6 @@ interrupted goes on from its checkpoint to the same end.
 
 import copy
 import math
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detectors.training.errors import TrainingError
-from detectors.training.swap_data import FaceCrop, batch, digest, network_input
+from detectors.training.swap_data import Batch, FaceCrop, batch, digest, network_input
 
 Progress = Callable[[int, int, float], None]
 """Called with the step, the number of steps and the mean loss since the last call."""
@@ -32,11 +31,15 @@ Progress = Callable[[int, int, float], None]
 class SwapConfig:
     """How a network is trained. pairs: real crops of a batch, each with its blend; map_weight: of the loss on where.
 
+    horizon: steps of the cosine along which the rate falls; the average of the last steps stands for its end.
+    hard_from: step from which most blends leave few traces (`swap_data.hard_blend`).
     half: compute in bfloat16, which takes less than half the time where the processor has it.
     """
 
     seed: int = 5
     steps: int = 1000
+    horizon: int = 1000
+    hard_from: int = 300
     pairs: int = 16
     rate: float = 2e-3
     decay: float = 1e-3
@@ -86,7 +89,8 @@ class SwapNetwork(nn.Module):
         where = self.where(features)[:, 0]
         spots = torch.sigmoid(where).flatten(1)
         pooled = torch.cat([self.top(features).mean(dim=(2, 3)), spots.mean(1, True), spots.amax(1, True)], dim=1)
-        return self.head(pooled)[:, 0], where
+        logits: Tensor = self.head(pooled)[:, 0]
+        return logits, where
 
 
 def high_pass_filters() -> Tensor:
@@ -116,8 +120,9 @@ class Run:
         torch.manual_seed(config.seed)
         self.faces, self.config, self.checkpoint = faces, config, checkpoint
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.network = SwapNetwork().to(self.device, memory_format=torch.channels_last).train()
-        self.averaged = copy.deepcopy(self.network).eval()
+        self.network = SwapNetwork().to(self.device).train()
+        self.network.to(memory_format=torch.channels_last)
+        self.averaged: SwapNetwork = copy.deepcopy(self.network).eval()
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=config.rate, weight_decay=config.decay)
         self.step = 0
         self.made_of = {"config": asdict(config), "data": digest(faces)}
@@ -141,16 +146,15 @@ class Run:
         parts = {name: getattr(self, name).state_dict() for name in ("network", "averaged", "optimiser")}
         temporary = self.checkpoint.with_suffix(".part")
         torch.save({**parts, "step": self.step, "made_of": self.made_of}, temporary)
-        os.replace(temporary, self.checkpoint)
+        temporary.replace(self.checkpoint)
 
     def train(self, progress: Progress | None = None) -> SwapNetwork:
         """Run to the last step; the averaged network. Raises TrainingError at a loss that is not a number."""
         losses: list[float] = []
         with ThreadPoolExecutor(1) as ahead:
-            coming = ahead.submit(batch, self.faces, self.config.pairs, (self.config.seed, self.step))
+            coming = ahead.submit(self.batch, self.step)
             while self.step < self.config.steps:
-                ready, following = coming.result(), self.step + 1
-                coming = ahead.submit(batch, self.faces, self.config.pairs, (self.config.seed, following))
+                ready, coming = coming.result(), ahead.submit(self.batch, self.step + 1)
                 losses.append(self.advance(torch.from_numpy(ready.crops), torch.from_numpy(ready.masks)))
                 if self.step % self.config.save_every == 0 or self.step == self.config.steps:
                     self.save()
@@ -159,10 +163,15 @@ class Run:
                     losses.clear()
         return self.averaged
 
+    def batch(self, step: int) -> Batch:
+        """What one step learns from."""
+        config = self.config
+        return batch(self.faces, config.pairs, (config.seed, step), hard=step >= config.hard_from)
+
     def advance(self, crops: Tensor, masks: Tensor) -> float:
         """One step of AdamW along a cosine, after a short warm-up; then the average follows."""
-        config, done = self.config, self.step / self.config.steps
-        warm = min(1.0, (self.step + 1) / max(1, config.steps // 20))
+        config, done = self.config, min(1.0, self.step / self.config.horizon)
+        warm = min(1.0, (self.step + 1) / max(1, config.horizon // 20))
         for group in self.optimiser.param_groups:
             group["lr"] = config.rate * warm * (0.5 + 0.5 * math.cos(math.pi * done))
         crops = crops.to(self.device, memory_format=torch.channels_last)
@@ -174,7 +183,7 @@ class Run:
                 hint="Lower the learning rate, or look for broken pixels in the data.",
             )
         self.optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
         self.optimiser.step()
         self.step += 1

@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 
 from detectors.faces import FIVE_POINTS, TEMPLATE_SIDE
 from detectors.image import Pixels
-from detectors.training.blending import Mask, altered, blend, draw, saved_as_jpeg
+from detectors.training.blending import (
+    Mask,
+    altered,
+    blend,
+    draw,
+    draw_seam,
+    draw_texture,
+    in_tones_of,
+    saved_as_jpeg,
+)
 from detectors.training.errors import TrainingError
 
 SAME_PICTURE = 31
@@ -112,31 +121,53 @@ class Batch:
     masks: NDArray[np.float32]
 
 
-def batch(faces: Sequence[FaceCrop], size: int, seed: Sequence[int]) -> Batch:
-    """`size` real crops and a blend of each, which passed through the same alterations. Deterministic in `seed`."""
+def batch(faces: Sequence[FaceCrop], size: int, seed: Sequence[int], *, hard: bool = False) -> Batch:
+    """`size` real crops and a blend of each, which passed through the same alterations. Deterministic in `seed`.
+
+    hard: most blends leave few traces: two people's faces in the same tones, or another fineness alone.
+    """
     rng = np.random.default_rng(seed)
     real, fake, masks = [], [], []
     for number in rng.integers(len(faces), size=size):
-        first, second, mask = pair(faces, int(number), rng)
+        first, second, mask = pair(faces, int(number), rng, hard=hard)
         real.append(first)
         fake.append(second)
         masks.append(mask)
     return Batch(network_input([*real, *fake]), np.concatenate([np.zeros((size, *masks[0].shape), np.float32), masks]))
 
 
-def pair(faces: Sequence[FaceCrop], number: int, rng: np.random.Generator) -> tuple[Pixels, Pixels, Mask]:
+def pair(
+    faces: Sequence[FaceCrop], number: int, rng: np.random.Generator, *, hard: bool
+) -> tuple[Pixels, Pixels, Mask]:
     """A real crop and a blend of it; turned, coloured, resampled and saved by the same random choices."""
     base = jittered(faces[number].pixels, rng)
     if rng.random() < 0.5:
         base = altered(base, draw(rng))
+    blended, mask = (hard_blend if hard else self_blend)(faces, base, rng)
+    scale, quality = float(rng.uniform(0.55, 1.0)), int(rng.integers(60, 98))
+    resized, saved = rng.random() < 0.5, rng.random() < 0.75
+    scale, quality = scale if resized else 1.0, quality if saved else 0
+    return launder(base, scale, quality), launder(blended, scale, quality), mask
+
+
+def self_blend(faces: Sequence[FaceCrop], base: Pixels, rng: np.random.Generator) -> tuple[Pixels, Mask]:
+    """A crop on itself, or in `OTHER_PERSON` of the cases someone's face in its colours on it."""
     source = base
     if rng.random() < OTHER_PERSON:
         other = faces[int(rng.integers(len(faces)))].pixels
         source = in_colours_of(jittered(other, rng), base)
-    blended, mask = blend(base, source, draw(rng))
-    scale, quality = float(rng.uniform(0.55, 1.0)), int(rng.integers(60, 98))
-    resized, saved = rng.random() < 0.5, rng.random() < 0.75
-    return (*(launder(crop, scale if resized else 1.0, quality if saved else 0) for crop in (base, blended)), mask)
+    return blend(base, source, draw(rng))
+
+
+def hard_blend(faces: Sequence[FaceCrop], base: Pixels, rng: np.random.Generator) -> tuple[Pixels, Mask]:
+    """Of twenty: seven as in `self_blend`, eight of someone's detail on its tones, five that change the fineness only."""
+    chosen = rng.random()
+    if chosen < 0.35:
+        return self_blend(faces, base, rng)
+    if chosen < 0.6:
+        return blend(base, base, draw_texture(rng))
+    other = jittered(faces[int(rng.integers(len(faces)))].pixels, rng)
+    return blend(base, in_tones_of(other, base, float(rng.uniform(4, 16))), draw_seam(rng))
 
 
 def jittered(crop: Pixels, rng: np.random.Generator) -> Pixels:
@@ -180,7 +211,9 @@ def cloned(target: Pixels, source: Pixels) -> Pixels:
     The mask is the hull of the five points, widened to the face.
     """
     middle = FIVE_POINTS.mean(axis=0)
-    outline = cv2.convexHull(np.concatenate([middle + (FIVE_POINTS - middle) * 1.75, [[56, 32], [56, 106]]]).astype(np.int32))
+    outline = cv2.convexHull(
+        np.concatenate([middle + (FIVE_POINTS - middle) * 1.75, [[56, 32], [56, 106]]]).astype(np.int32)
+    )
     mask = np.zeros((TEMPLATE_SIDE, TEMPLATE_SIDE), np.uint8)
     cv2.fillConvexPoly(mask, outline, 255)
     left, top, width, height = cv2.boundingRect(mask)

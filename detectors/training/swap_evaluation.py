@@ -41,7 +41,7 @@ class Scored:
     logit: Floats
 
     def where(self, kind: str, protocol: str) -> NDArray[np.bool_]:
-        return (np.array(self.kind) == kind) & (np.array(self.protocol) == protocol)
+        return np.asarray((np.array(self.kind) == kind) & (np.array(self.protocol) == protocol))
 
 
 def fakes(held: Sequence[FaceCrop], reconstruct: Reconstruct | None, seed: int) -> dict[str, list[Pixels]]:
@@ -77,9 +77,7 @@ def plain_blend(rng: np.random.Generator) -> Blend:
     )
 
 
-def score_part(
-    part: int, held: Sequence[FaceCrop], score: Score, reconstruct: Reconstruct | None, seed: int
-) -> Scored:
+def score_part(part: int, held: Sequence[FaceCrop], score: Score, reconstruct: Reconstruct | None, seed: int) -> Scored:
     """Score the crops that one fold held out, real and fake, under both protocols."""
     made = fakes(held, reconstruct, seed)
     rows: list[tuple[str, str, str, int]] = []
@@ -185,7 +183,8 @@ def calibration_error(labels: NDArray[np.int64], probabilities: Floats) -> float
     """ECE over ten bins of equal width: mean gap of stated and true share, weighted by bin."""
     bins = np.minimum((probabilities * BINS).astype(int), BINS - 1)
     gaps = [
-        abs(float(labels[bins == number].mean() - probabilities[bins == number].mean())) * float((bins == number).mean())
+        abs(float(labels[bins == number].mean() - probabilities[bins == number].mean()))
+        * float((bins == number).mean())
         for number in range(BINS)
         if (bins == number).any()
     ]
