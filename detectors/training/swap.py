@@ -39,7 +39,7 @@ class SwapConfig:
     seed: int = 5
     steps: int = 1000
     horizon: int = 1000
-    hard_from: int = 300
+    hard_from: int = 350
     pairs: int = 16
     rate: float = 2e-3
     decay: float = 1e-3
