@@ -128,11 +128,14 @@ class Run:
         self.made_of = {"config": asdict(config), "data": digest(faces)}
 
     def resume(self) -> None:
-        """Take up the checkpoint where there is one. Raises TrainingError when it is of another run."""
+        """Take up the checkpoint where there is one; a run of more steps goes on from one of fewer.
+
+        Raises TrainingError when it is of another run, or further than this one is to go.
+        """
         if not self.checkpoint.exists():
             return
         state: dict[str, Any] = torch.load(self.checkpoint, weights_only=True, map_location=self.device)
-        if state["made_of"] != self.made_of:
+        if _without_length(state["made_of"]) != _without_length(self.made_of):
             raise TrainingError(
                 f"The checkpoint {self.checkpoint} is of a run with another config or other data.",
                 hint="Name another work folder, or delete it to start again.",
@@ -141,6 +144,11 @@ class Run:
         self.averaged.load_state_dict(state["averaged"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step = int(state["step"])
+        if self.step > self.config.steps:
+            raise TrainingError(
+                f"The checkpoint {self.checkpoint} is at step {self.step}, after the last, {self.config.steps}.",
+                hint="Ask for more steps, or name another work folder.",
+            )
 
     def save(self) -> None:
         parts = {name: getattr(self, name).state_dict() for name in ("network", "averaged", "optimiser")}
@@ -196,6 +204,10 @@ class Run:
             mean.lerp_(new, 1 - keep)
         for mean, new in zip(self.averaged.buffers(), self.network.buffers(), strict=True):
             mean.copy_(new)
+
+
+def _without_length(made_of: dict[str, Any]) -> dict[str, Any]:
+    return {**made_of, "config": {name: value for name, value in made_of["config"].items() if name != "steps"}}
 
 
 @torch.no_grad()
