@@ -191,7 +191,7 @@ class Run:
                 hint="Lower the learning rate, or look for broken pixels in the data.",
             )
         self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
         self.optimiser.step()
         self.step += 1

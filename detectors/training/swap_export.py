@@ -26,14 +26,14 @@ from detectors.training.swap_evaluation import Logistic, Scored
 
 MOST_DIFFERENCE = 1e-3
 MOST_BYTES = 6_000_000
-LIMITS = (
+LIMITS = [
     "Trained and tested on 112 px face crops: nothing is claimed of full-resolution swaps.",
     "Trained on self-blended faces of eleven adults in public life. Other ages, darker or lighter skin, make-up, "
     "beauty filters, scans and drawings were not measured.",
     "Seen are blends and reprocessed faces. A picture that was generated as a whole has neither.",
     "Strong resizing and compression take the traces away: see the laundered rows.",
     "Calibrated on crops that networks of the same making, trained without the person, scored.",
-)
+]
 
 
 def export(network: SwapNetwork, path: Path) -> float:
