@@ -37,7 +37,7 @@ class SwapConfig:
     """
 
     seed: int = 5
-    steps: int = 1000
+    steps: int = 550
     horizon: int = 1000
     hard_from: int = 350
     pairs: int = 16
