@@ -69,7 +69,7 @@ class SwapDetector(Detector):
     """Faces that were swapped or pasted in: one finding a face that `faces` found, the largest first.
 
     A network trained on self-blended faces (docs/training-swap.md) sees the seams and the change of texture between a
-    face and what surrounds it. `score` is the probability of a swap where both are equally likely before, `fpr` comes
+    face and what surrounds it; it ships with the package. `score` is the probability of a swap where both are equally likely before, `fpr` comes
     from real faces of people whom the scoring network had not seen. Faces too small or too blurred to judge are
     `skipped` with the reason. Trained and measured on 112 px crops; no claim is made of anything finer.
     """
