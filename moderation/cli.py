@@ -3,7 +3,7 @@
 import typer
 
 from moderation.banks import commands as banks
-from moderation.commands import db, events, keys, models, policy
+from moderation.commands import db, events, keys, models, policy, train
 from moderation.commands.chores import chores
 from moderation.commands.console import errors_for_people
 from moderation.commands.scan import scan
@@ -31,6 +31,7 @@ for name, group in (
     ("takedowns", takedowns),
     ("events", events),
     ("db", db),
+    ("train", train),
 ):
     app.add_typer(group.app, name=name)
 

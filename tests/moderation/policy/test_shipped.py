@@ -10,7 +10,7 @@ from moderation.policy.library import shipped_folder
 from tests.moderation.policy.vocabularies import PICTURE
 
 VOCABULARY = Vocabulary.of(DETECTORS)
-WITHOUT_A_MODEL = ("likeness", "swap", "synthetic")
+WITHOUT_A_MODEL = ("likeness", "synthetic")
 
 
 def shipped(name: str) -> Policy:
@@ -18,7 +18,7 @@ def shipped(name: str) -> Policy:
 
 
 def found(**labels: float | None) -> list[Finding]:
-    """Findings by label and fpr, beside detectors that have no model or gallery yet and were skipped."""
+    """Findings by label and fpr, beside detectors that have no gallery or model and were skipped."""
     skipped = [
         finding
         for cls in DETECTORS

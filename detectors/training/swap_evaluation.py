@@ -1,0 +1,206 @@
+"""What the `swap` network can do on people it was not trained on, and against blenders it has not seen.
+
+Three kinds of fake, each beside the real crop it was made of, both resampled and saved alike:
+`self-blend` (the training's own blender, new people), `clone` (a face of another held-out person put in by
+`cv2.seamlessClone`) and `reconstruction` (the face alone through an autoencoder, under a soft mask). Intervals are
+bootstrap 95 %, resampling people and not crops, since crops of one person are alike.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.image import Pixels
+from detectors.training.blending import OUTLINE, Blend, blend, draw
+from detectors.training.errors import TrainingError
+from detectors.training.swap_data import FaceCrop, clones, launder
+
+Floats = NDArray[np.float64]
+Score = Callable[[Sequence[Pixels]], Floats]
+Reconstruct = Callable[[Sequence[Pixels]], list[Pixels]]
+
+PROTOCOLS = {"native": ((0.85, 1.0), (75, 96)), "laundered": ((0.55, 0.85), (60, 95))}
+"""Resampling scale and JPEG quality, drawn alike for a real crop and the fake made of it."""
+
+RESAMPLES = 500
+BINS = 10
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Logits of crops that were held out, one row each. label: 1 for fakes; part: the fold that scored it."""
+
+    kind: tuple[str, ...]
+    protocol: tuple[str, ...]
+    person: tuple[str, ...]
+    part: NDArray[np.int64]
+    label: NDArray[np.int64]
+    logit: Floats
+
+    def where(self, kind: str, protocol: str) -> NDArray[np.bool_]:
+        return np.asarray((np.array(self.kind) == kind) & (np.array(self.protocol) == protocol))
+
+
+def fakes(held: Sequence[FaceCrop], reconstruct: Reconstruct | None, seed: int) -> dict[str, list[Pixels]]:
+    """One fake of each kind for each crop, in order. Deterministic in `seed`."""
+    rng = np.random.default_rng(seed)
+    made = {
+        "self-blend": [blend(face.pixels, face.pixels, draw(rng))[0] for face in held],
+        "clone": [pixels for _, pixels in clones(held, rng)],
+    }
+    if reconstruct is not None:
+        copies = reconstruct([face.pixels for face in held])
+        made["reconstruction"] = [
+            blend(face.pixels, copy, plain_blend(rng))[0] for face, copy in zip(held, copies, strict=True)
+        ]
+    return made
+
+
+def plain_blend(rng: np.random.Generator) -> Blend:
+    """A soft hull over the whole face and nothing else: neither colours, texture nor place change."""
+    return Blend(
+        shape="hull",
+        points=tuple((float(x), float(y)) for x, y in rng.normal(0, 2.0, (len(OUTLINE), 2))),
+        elastic=2.0,
+        feather=float(rng.uniform(2, 4)),
+        opacity=1.0,
+        scale=1.0,
+        shift=(0.0, 0.0),
+        colours=(1.0, 0.0, 1.0, 0.0, 0.0, 0.0),
+        texture="none",
+        strength=0.0,
+        on_source=True,
+        seed=int(rng.integers(2**31)),
+    )
+
+
+def score_part(part: int, held: Sequence[FaceCrop], score: Score, reconstruct: Reconstruct | None, seed: int) -> Scored:
+    """Score the crops that one fold held out, real and fake, under both protocols."""
+    made = fakes(held, reconstruct, seed)
+    rows: list[tuple[str, str, str, int]] = []
+    crops: list[Pixels] = []
+    rng = np.random.default_rng((seed, 1))
+    for protocol, (scales, qualities) in PROTOCOLS.items():
+        for kind, fake in made.items():
+            for face, other in zip(held, fake, strict=True):
+                scale, quality = float(rng.uniform(*scales)), int(rng.integers(*qualities))
+                crops += [launder(face.pixels, scale, quality), launder(other, scale, quality)]
+                rows += [(kind, protocol, face.person, 0), (kind, protocol, face.person, 1)]
+    kinds, protocols, people, labels = zip(*rows, strict=True)
+    return Scored(kinds, protocols, people, np.full(len(rows), part), np.array(labels), score(crops))
+
+
+def joined(parts: Sequence[Scored]) -> Scored:
+    """The rows of all folds."""
+    return Scored(
+        tuple(kind for part in parts for kind in part.kind),
+        tuple(protocol for part in parts for protocol in part.protocol),
+        tuple(person for part in parts for person in part.person),
+        np.concatenate([part.part for part in parts]),
+        np.concatenate([part.label for part in parts]),
+        np.concatenate([part.logit for part in parts]),
+    )
+
+
+def auc(labels: NDArray[np.int64], scores: Floats) -> float:
+    """Area under the ROC: the chance that a fake scores above a real crop; ties count half.
+
+    Raises TrainingError where all crops are of one class.
+    """
+    positive, negative = scores[labels == 1], np.sort(scores[labels == 0])
+    if not len(positive) or not len(negative):
+        raise TrainingError("All crops are of one class; real and fake ones are needed.", hint="Add the other class.")
+    below = np.searchsorted(negative, positive, "left") + np.searchsorted(negative, positive, "right")
+    return float(below.mean() / 2 / len(negative))
+
+
+def recall_at(labels: NDArray[np.int64], scores: Floats, share: float) -> float:
+    """Share of fakes above the score that `share` of the real crops exceed."""
+    limit = np.quantile(scores[labels == 0], 1 - share, method="higher")
+    return float((scores[labels == 1] > limit).mean())
+
+
+def with_interval(measure: Callable[[NDArray[np.intp]], float], people: Sequence[str], seed: int = 0) -> list[float]:
+    """[value, low, high]: 95 % of `RESAMPLES` draws of people, with all their rows."""
+    names = np.array(people)
+    rows = {name: np.flatnonzero(names == name) for name in sorted(set(people))}
+    rng = np.random.default_rng(seed)
+    drawn = [
+        measure(np.concatenate([rows[name] for name in rng.choice(list(rows), len(rows))])) for _ in range(RESAMPLES)
+    ]
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return [round(float(value), 4) for value in (measure(np.arange(len(names))), low, high)]
+
+
+def figures(scored: Scored) -> list[dict[str, Any]]:
+    """AUC and recall at 5 % and 1 % FPR of each kind of fake under each protocol, with their intervals."""
+    table = []
+    for kind in sorted(set(scored.kind)):
+        for protocol in PROTOCOLS:
+            chosen = np.flatnonzero(scored.where(kind, protocol))
+            labels, logits = scored.label[chosen], scored.logit[chosen]
+            people = [scored.person[row] for row in chosen]
+            row: dict[str, Any] = {"kind": kind, "protocol": protocol, "pairs": len(chosen) // 2}
+            row["auc"] = with_interval(lambda at, y=labels, s=logits: auc(y[at], s[at]), people)  # type: ignore[misc]
+            for share in (0.05, 0.01):
+                row[f"recall_at_{share:g}"] = with_interval(
+                    lambda at, y=labels, s=logits, f=share: recall_at(y[at], s[at], f),  # type: ignore[misc]
+                    people,
+                )
+            table.append(row)
+    return table
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """log-odds = slope · logit + offset: the probability of a fake where both classes are equally likely."""
+
+    slope: float
+    offset: float
+
+    def probability(self, logits: Floats) -> Floats:
+        return np.asarray(1 / (1 + np.exp(-np.clip(self.slope * logits + self.offset, -30, 30))))
+
+
+def fit_logistic(labels: NDArray[np.int64], logits: Floats) -> Logistic:
+    """Platt's calibration by Newton's method, classes weighted alike. Raises TrainingError for one class."""
+    auc(labels, logits)
+    weight = np.where(labels == 1, 0.5 / (labels == 1).mean(), 0.5 / (labels == 0).mean())
+    inputs = np.stack([logits, np.ones_like(logits)], axis=1)
+    values = np.array([1.0, 0.0])
+    for _ in range(50):
+        probability = 1 / (1 + np.exp(-np.clip(inputs @ values, -30, 30)))
+        gradient = inputs.T @ (weight * (probability - labels)) + 1e-3 * values
+        curvature = (inputs * (weight * probability * (1 - probability))[:, None]).T @ inputs + 1e-3 * np.eye(2)
+        values = values - np.linalg.solve(curvature, gradient)
+    return Logistic(round(float(values[0]), 6), round(float(values[1]), 6))
+
+
+def calibration_error(labels: NDArray[np.int64], probabilities: Floats) -> float:
+    """ECE over ten bins of equal width: mean gap of stated and true share, weighted by bin."""
+    bins = np.minimum((probabilities * BINS).astype(int), BINS - 1)
+    gaps = [
+        abs(float(labels[bins == number].mean() - probabilities[bins == number].mean()))
+        * float((bins == number).mean())
+        for number in range(BINS)
+        if (bins == number).any()
+    ]
+    return sum(gaps)
+
+
+def cross_fitted(scored: Scored) -> Iterator[tuple[NDArray[np.bool_], Logistic]]:
+    """For each fold, its rows and a calibration fitted on the other folds."""
+    for number in np.unique(scored.part):
+        own = scored.part == number
+        yield own, fit_logistic(scored.label[~own], scored.logit[~own])
+
+
+def cross_fitted_error(scored: Scored) -> float:
+    """ECE of probabilities whose calibration has not seen the person."""
+    probabilities = np.zeros(len(scored.logit))
+    for own, logistic in cross_fitted(scored):
+        probabilities[own] = logistic.probability(scored.logit[own])
+    return calibration_error(scored.label, probabilities)

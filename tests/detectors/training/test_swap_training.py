@@ -1,0 +1,198 @@
+"""Training of the `swap` network at a tiny size, and everything that is refused on the way to a served model."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs the `train` extra")
+
+from detectors.calibration import Calibration  # noqa: E402
+from detectors.errors import ModelError  # noqa: E402
+from detectors.runtime import Runtime  # noqa: E402
+from detectors.swap import SwapDetector, SwapModel  # noqa: E402
+from detectors.training import swap_evaluation as evaluation  # noqa: E402
+from detectors.training.errors import TrainingError  # noqa: E402
+from detectors.training.swap import Run, SwapConfig, SwapNetwork, logits_of  # noqa: E402
+from detectors.training.swap_data import read_faces  # noqa: E402
+from detectors.training.swap_export import difference, export  # noqa: E402
+from detectors.training.swap_training import SwapTraining, reconstructor, train  # noqa: E402
+from tests.detectors.training.factories import crop, people, write_people  # noqa: E402
+
+TINY = SwapConfig(steps=4, horizon=4, hard_from=2, pairs=2, save_every=2, half=False)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def weights(network: SwapNetwork) -> list[np.ndarray]:
+    return [value.detach().numpy() for value in network.state_dict().values()]
+
+
+def test_an_interrupted_run_ends_as_one_that_was_not(tmp_path: Path) -> None:
+    whole = Run(people(), TINY, tmp_path / "whole.pt").train()
+
+    def interrupt(step: int, steps: int, loss: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Run(people(), TINY, tmp_path / "parts.pt").train(interrupt)
+    again = Run(people(), TINY, tmp_path / "parts.pt")
+    again.resume()
+    assert again.step == 2
+
+    assert all(np.allclose(a, b, atol=1e-6) for a, b in zip(weights(whole), weights(again.train()), strict=True))
+
+
+def test_it_learns_from_obvious_blends(tmp_path: Path) -> None:
+    run = Run(people(), replace(TINY, steps=30, horizon=60, hard_from=60, pairs=6, save_every=30), tmp_path / "run.pt")
+    first = run.batch(0)
+    before = run.advance(torch.from_numpy(first.crops), torch.from_numpy(first.masks))
+    losses: list[float] = []
+
+    run.train(lambda step, steps, loss: losses.append(loss))
+
+    assert losses[-1] < before
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
+    Run(people(), TINY, tmp_path / "run.pt").train()
+
+    with pytest.raises(TrainingError, match="another config or other data"):
+        Run(people(), replace(TINY, seed=6), tmp_path / "run.pt").resume()
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
+    run = Run(people(), TINY, tmp_path / "run.pt")
+    run.train()
+    good = run.checkpoint.read_bytes()
+    ready = run.batch(0)
+    ready.crops[0, 0, 0, 0] = np.nan
+
+    with pytest.raises(TrainingError, match="loss is nan at step 4"):
+        run.advance(torch.from_numpy(ready.crops), torch.from_numpy(ready.masks))
+
+    assert run.checkpoint.read_bytes() == good
+
+
+def test_a_longer_run_goes_on_from_a_shorter_one(tmp_path: Path) -> None:
+    Run(people(), TINY, tmp_path / "run.pt").train()
+    longer = Run(people(), replace(TINY, steps=6), tmp_path / "run.pt")
+    longer.resume()
+
+    assert longer.step == 4
+    with pytest.raises(TrainingError, match="after the last, 2"):
+        Run(people(), replace(TINY, steps=2), tmp_path / "run.pt").resume()
+
+
+def test_one_person_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="one person"):
+        Run(people(number=1), TINY, tmp_path / "run.pt")
+
+
+def test_one_class_is_refused() -> None:
+    with pytest.raises(TrainingError, match="one class"):
+        evaluation.fit_logistic(np.ones(8, dtype=np.int64), np.arange(8.0))
+
+
+def test_figures_of_known_scores() -> None:
+    labels, scores = np.array([0, 0, 0, 0, 1, 1]), np.array([0.0, 1.0, 2.0, 3.0, 2.0, 4.0])
+
+    assert evaluation.auc(labels, scores) == pytest.approx((2.5 + 4) / 8)
+    assert evaluation.recall_at(labels, scores, 0.05) == 0.5
+    assert evaluation.calibration_error(np.array([0, 1, 1, 1]), np.full(4, 0.75)) == pytest.approx(0)
+    assert evaluation.calibration_error(np.array([0, 0]), np.full(2, 0.9)) == pytest.approx(0.9)
+
+
+def test_the_logistic_recovers_what_made_the_labels() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, 20_000)
+    labels = (rng.random(20_000) < 1 / (1 + np.exp(-0.5 * logits))).astype(np.int64)
+
+    fitted = evaluation.fit_logistic(labels, logits)
+
+    assert fitted.slope == pytest.approx(0.5, abs=0.03)
+    assert fitted.offset == pytest.approx(0.0, abs=0.06)
+
+
+def test_intervals_hold_the_value_and_are_reproducible() -> None:
+    values = np.random.default_rng(0).normal(size=40)
+    names = [f"person_{number % 5}" for number in range(40)]
+
+    one, two = (evaluation.with_interval(lambda rows: float(values[rows].mean()), names) for _ in range(2))
+
+    assert one == two
+    assert one[1] < one[0] < one[2]
+
+
+def test_the_exported_model_answers_as_the_trained_one(tmp_path: Path) -> None:
+    network = SwapNetwork().eval()
+
+    assert export(network, tmp_path / "swap.onnx") < 1e-3
+    assert [path.name for path in tmp_path.iterdir()] == ["swap.onnx"]
+
+
+def test_an_export_that_differs_is_refused(tmp_path: Path) -> None:
+    network = SwapNetwork().eval()
+    export(network, tmp_path / "swap.onnx")
+    with torch.no_grad():
+        network.head.bias += 0.01
+
+    with pytest.raises(TrainingError, match=r"differs from the trained one by 0\.01"):
+        difference(network, tmp_path / "swap.onnx")
+
+
+def test_a_network_of_no_numbers_is_not_exported(tmp_path: Path) -> None:
+    network = SwapNetwork().eval()
+    with torch.no_grad():
+        network.head.bias += float("nan")
+
+    with pytest.raises(TrainingError, match="differs"):
+        export(network, tmp_path / "swap.onnx")
+
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_whole_training_makes_a_model_that_is_served(tmp_path: Path) -> None:
+    """Fifty crops, two steps: the figures mean nothing, the files are whole."""
+    write_people(tmp_path / "faces", people(number=4, each=13))
+    seen: list[str] = []
+    task = SwapTraining(tmp_path / "faces", tmp_path / "work", tmp_path / "out", steps=2)
+
+    card = train(task, lambda name, step, steps, loss: seen.append(name))
+
+    assert seen == ["fold-0", "fold-1", "final"]
+    assert card == json.loads((tmp_path / "out" / "swap.card.json").read_text())
+    assert {row["kind"] for row in card["figures"]} == {"self-blend", "clone"}
+    assert card["people"] == 4
+    detector = SwapDetector(Runtime(tmp_path), tmp_path / "out")
+    crops = [crop(1), crop(2)]
+    run = Run(read_faces(tmp_path / "faces"), task.config, tmp_path / "work" / "final.pt")
+    run.resume()
+    assert np.allclose(detector.answers(crops)[0], logits_of(run.averaged, crops), atol=1e-3)
+    assert isinstance(detector.calibration, Calibration)
+
+
+def test_a_missing_autoencoder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="taef2_encoder"):
+        reconstructor(tmp_path)
+
+
+def test_the_autoencoder_gives_the_picture_back(shared_data: Path) -> None:
+    face = read_faces(shared_data / "faces")[0].pixels
+
+    (copy,) = reconstructor(shared_data / "weights")([face])
+
+    error = np.mean((copy.astype(float) - face) ** 2)
+    assert 25 < 10 * np.log10(255**2 / error) < 50
+
+
+def test_a_model_without_its_card_is_not_loaded(tmp_path: Path) -> None:
+    export(SwapNetwork().eval(), tmp_path / "swap.onnx")
+
+    with pytest.raises(ModelError, match="card"):
+        SwapModel.read(tmp_path)
