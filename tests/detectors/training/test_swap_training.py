@@ -157,6 +157,7 @@ def test_a_network_of_no_numbers_is_not_exported(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_whole_training_makes_a_model_that_is_served(tmp_path: Path) -> None:
     """Fifty crops, two steps: the figures mean nothing, the files are whole."""
     write_people(tmp_path / "faces", people(number=4, each=13))
