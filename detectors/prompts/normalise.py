@@ -44,8 +44,10 @@ _SMALL_CAPITALS = dict(zip("ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀᴛᴜ�
 _FOLDED = str.maketrans({**_SMALL_CAPITALS, "ß": "ss", "œ": "oe", "æ": "ae", "ё": "е", "ı": "i", "ø": "o", "ł": "l"})
 
 WORD = re.compile(r"[^\W_]+")
-_APART = re.compile(r"(?<![^\W_])[^\W_](?:[\W_]{1,3}[^\W_])+(?![^\W_])")
+_APART = re.compile(r"(?<![^\W_])[^\W_](?:[\W_]{1,5}[^\W_])+(?![^\W_])")
 """Single letters with signs or spaces between them."""
+MASKED = re.compile(r"[^\W\d_]+(?:[*#•·%?_][^\W\d_]*){1,3}(?<=[^\W\d_])(?![^\W_])")
+"""Words with letters hidden behind signs."""
 _INSIDE = re.compile(r"(?<=[^\W_])[^\w\s,;:!?()\[\]]{1,3}(?=[^\W_])|(?<=[^\W_])_{1,3}(?=[^\W_])")
 """Signs within a word."""
 _REGIONAL = {0x1F1E6 + number: chr(ord("a") + number) for number in range(26)}
@@ -55,7 +57,7 @@ def fold(text: str) -> str:
     """Lower case, compatibility forms and diacritics undone, unseen characters dropped; the script is kept."""
     text = text.translate(_REGIONAL)
     folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
-    seen = (sign for sign in folded if unicodedata.category(sign) not in ("Mn", "Me", "Cf", "Cc") or sign in "\n\t")
+    seen = (sign for sign in folded if unicodedata.category(sign) not in ("Mn", "Mc", "Me", "Cf", "Cc") or sign in "\n\t")
     return "".join(seen).translate(_FOLDED)
 
 
@@ -69,7 +71,8 @@ def readings(text: str) -> Iterator[str]:
     seen: dict[str, None] = {}
     folded = fold(text)
     for base in (folded, skeleton(folded)):
-        letters = [base, *(_unleet(base, one) for one in LEET_ONES)]
+        joined = _join(base)
+        letters = [base, *(_unleet(text, one) for text in (base, joined) for one in LEET_ONES)]
         for reading in letters:
             seen |= dict.fromkeys((reading, _join(reading), _INSIDE.sub("", reading), _INSIDE.sub(" ", reading)))
     yield from seen
@@ -90,6 +93,12 @@ def _unleet(text: str, one: str) -> str:
 def _join(text: str) -> str:
     """Letters that stand apart, joined."""
     return _APART.sub(lambda found: "".join(WORD.findall(found.group())), text)
+
+
+def spelled(text: str) -> list[str]:
+    """The runs of five and more letters that stand apart, each joined: where its words end is not known."""
+    runs = ["".join(WORD.findall(found.group())) for found in _APART.finditer(text)]
+    return [_unleet(run, one) for run in runs if len(run) >= 5 for one in LEET_ONES]
 
 
 def unrepeated(word: str) -> Iterator[str]:

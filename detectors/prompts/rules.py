@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from detectors.errors import ModerationError
-from detectors.prompts.normalise import WORD, fold, readings
-from detectors.prompts.terms import Lexicon, lexicon
+from detectors.prompts.normalise import MASKED, WORD, fold, readings, spelled
+from detectors.prompts.terms import KINDS, Lexicon, TermList, lexicon
 
 MINORS = "sexual-content-with-minors"
 PERSON = "sexual-content-with-a-person"
@@ -23,7 +23,7 @@ _AGE = re.compile(r"(?<![\d.,])(\d{1,2})\s*-?\s*([^\W\d_]+)")
 _AGE_AFTER = re.compile(r"([^\W\d_]+)\s*:?\s*(\d{1,2})(?![\d.,])")
 _UNDER = re.compile(r"(?<!\w)u(?:nder)?[\s-]?(1[0-8]|[1-9])(?!\d)")
 _HANDLE = re.compile(r"(?<![\w.@])@[A-Za-z]\w{2,}")
-_NAMES = re.compile(r"\b[^\W\d_a-z]['’]?[^\W\d_]+(?:[ \t-]+[^\W\d_a-z]['’]?[^\W\d_]+)+")
+_NAMES = re.compile(r"[^\W\d_][^\W\d_'’]*(?:[ \t-]+[^\W\d_][^\W\d_'’]*)+")
 _BY = re.compile(r"(?:\bby|\bafter|\bstyle of|\bvon|\bpar|\bpor|\bdi|\bvan)\s+$", re.IGNORECASE)
 
 
@@ -45,8 +45,12 @@ class PromptVerdict:
 
 @dataclass(frozen=True)
 class _Text:
+    """One reading: its words, the words without spaces, runs of letters that stood apart, and words with letters hidden."""
+
     words: Sequence[str]
     unspaced: str
+    spelled: Sequence[str]
+    masked: Sequence[str]
 
 
 def check_prompt(prompt: str, negative: str = "", *, people: Sequence[str] = ()) -> PromptVerdict:
@@ -81,12 +85,16 @@ def _text(reading: str, words: Lexicon) -> _Text:
     spaced = f" {' '.join(found)} "
     for pair in words.neutral:
         spaced = spaced.replace(f" {pair} ", " ")
-    return _Text(spaced.split(), "".join(found))
+    return _Text(spaced.split(), "".join(found), spelled(reading), MASKED.findall(reading))
 
 
 def _has(text: _Text, words: Lexicon, kind: str) -> bool:
     terms = words[kind]
     if terms.within(text.unspaced) or any(terms.has(word) for word in text.words):
+        return True
+    if any(terms.inside(run) for run in text.spelled) or any(terms.hidden(word) for word in text.masked):
+        return True
+    if any(terms.has_swapped(word) for word in text.words):
         return True
     return any(terms.has(joined) for joined in _joined(text, words)) or any(
         terms.has(part) for word in text.words for part in _parts(word, words)
@@ -99,8 +107,11 @@ def _joined(text: _Text, words: Lexicon) -> Iterator[str]:
         for start in range(len(text.words) - count + 1):
             pieces = text.words[start : start + count]
             joined = "".join(pieces)
-            short = min(len(piece) for piece in pieces) <= 3 and not any(piece in words.fragments for piece in pieces)
-            if short and 4 <= len(joined) <= 14 and joined.isalpha():
+            everyday = all(piece in words.fragments for piece in pieces) or (
+                pieces[0] in words.fragments and not any(words[kind].spells(joined) for kind in KINDS)
+            )
+            short = min(len(piece) for piece in pieces) <= 3 or len(joined) >= 7
+            if short and not everyday and 4 <= len(joined) <= 16 and joined.isalpha():
                 yield joined
 
 
@@ -155,14 +166,21 @@ def _names_a_relation(text: _Text, words: Lexicon) -> bool:
 def _names_somebody(prompt: str, words: Lexicon) -> bool:
     """Whether two words in a row are written as a person's name is; artists and places are not."""
     lists = [words[kind] for kind in ("sexual", "minors", "roles", "relations")]
+    shouted = prompt.isupper()
     for found in _NAMES.finditer(prompt):
-        if _BY.search(prompt[: found.start()]):
-            continue
-        names = [fold(name) for name in re.split(r"[\s-]+", found.group())]
-        likely = [name not in words.capitals and not any(terms.has(name) for terms in lists) for name in names]
+        names = re.split(r"[\s-]+", found.group())
+        likely = [
+            name[0].isupper() and not shouted and not _everyday(fold(name), words, lists) and len(name) > 1 for name in names
+        ]
         if any(a and b for a, b in pairwise(likely)):
-            return True
+            before = prompt[: found.start() + found.group().find(names[likely.index(True)])]
+            if not _BY.search(before):
+                return True
     return False
+
+
+def _everyday(name: str, words: Lexicon, lists: Sequence[TermList]) -> bool:
+    return name in words.capitals or any(terms.has(name) for terms in lists)
 
 
 def _names_one_of(people: Sequence[str], texts: Sequence[_Text]) -> bool:

@@ -1,6 +1,7 @@
 """The lists of single terms, by language, and whether a word is one of a list."""
 
 import functools
+import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ UNSPACED = ("ja", "zh")
 """Languages that are written without spaces: their terms are looked for anywhere."""
 PREFIXES = ("وال", "بال", "ال", "لل", "و", "ب")
 """What Arabic writes together with the word after it."""
+MASKS = "*#•·%?_"
+"""Signs that stand for a letter that is not written."""
 KINDS = ("minors", "sexual", "roles", "relations", "possessives", "years", "aged", "numbers")
 
 
@@ -44,6 +47,34 @@ class TermList:
 
     def _is(self, word: str) -> bool:
         return word in self.words or word.startswith(self.beginnings)
+
+    def has_swapped(self, word: str) -> bool:
+        """Whether a word of five letters and more is a term with two neighbouring letters swapped, not the first."""
+        if not 5 <= len(word) <= 16 or not word.isalpha():
+            return False
+        return any(
+            self._is(word[:at] + word[at + 1] + word[at] + word[at + 2 :])
+            for at in range(1, len(word) - 1)
+            if word[at] != word[at + 1]
+        )
+
+    def inside(self, run: str) -> bool:
+        """Whether a run of letters, whose words are not known apart, holds a term of three letters and more."""
+        return any(len(term) >= 3 and term in run for terms in (self.words, self.beginnings) for term in terms)
+
+    def hidden(self, masked: str) -> bool:
+        """Whether a word with signs for some of its letters may be a term of four letters and more."""
+        pattern = re.compile("".join(sign if sign.isalpha() else "." for sign in masked))
+        if len(masked) < 4:
+            return False
+        if any(pattern.fullmatch(term) for term in self.words):
+            return True
+        beginnings = (term for term in self.beginnings if 4 <= len(term) <= len(masked))
+        return any(all(a in (b, *MASKS) for a, b in zip(masked, term, strict=False)) for term in beginnings)
+
+    def spells(self, word: str) -> bool:
+        """Whether a word is a term, or the beginning that stands for many, letter for letter."""
+        return word in self.words or word in self.beginnings
 
     def within(self, unspaced: str) -> bool:
         """Whether a text without spaces holds a piece."""
