@@ -2,7 +2,7 @@
 
 import typer
 
-from moderation.commands import db, keys, models, policy
+from moderation.commands import db, keys, models, policy, prompt
 from moderation.commands.console import errors_for_people
 from moderation.commands.scan import scan
 from moderation.commands.serve import serve
@@ -16,7 +16,14 @@ app = typer.Typer(
 )
 app.command()(scan)
 app.command()(serve)
-for name, group in (("models", models), ("policy", policy), ("keys", keys), ("people", people), ("db", db)):
+for name, group in (
+    ("models", models),
+    ("policy", policy),
+    ("prompt", prompt),
+    ("keys", keys),
+    ("people", people),
+    ("db", db),
+):
     app.add_typer(group.app, name=name)
 
 

@@ -57,7 +57,9 @@ def fold(text: str) -> str:
     """Lower case, compatibility forms and diacritics undone, unseen characters dropped; the script is kept."""
     text = text.translate(_REGIONAL)
     folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
-    seen = (sign for sign in folded if unicodedata.category(sign) not in ("Mn", "Mc", "Me", "Cf", "Cc") or sign in "\n\t")
+    seen = (
+        sign for sign in folded if unicodedata.category(sign) not in ("Mn", "Mc", "Me", "Cf", "Cc") or sign in "\n\t"
+    )
     return "".join(seen).translate(_FOLDED)
 
 

@@ -74,7 +74,9 @@ def check_prompt(prompt: str, negative: str = "", *, people: Sequence[str] = ())
 def _check_text(name: str, text: str) -> None:
     if len(text) > MOST_CHARACTERS:
         raise PromptError(
-            f"The {name} has {len(text)} characters; {MOST_CHARACTERS} are allowed.", hint="Shorten it.", code="prompt_too_long"
+            f"The {name} has {len(text)} characters; {MOST_CHARACTERS} are allowed.",
+            hint="Shorten it.",
+            code="prompt_too_long",
         )
     if any("\ud800" <= sign <= "\udfff" for sign in text):
         raise PromptError(f"The {name} is not valid Unicode: it holds half a surrogate pair.", hint="Send UTF-8.")
@@ -134,7 +136,9 @@ def _minors(prompt: str, texts: Sequence[_Text], words: Lexicon) -> bool:
 def _says_an_age(folded: str, texts: Sequence[_Text], words: Lexicon) -> bool:
     """Whether an age under 18 is said, in digits or in words."""
     years, aged, numbers = words["years"], words["aged"], words["numbers"]
-    if any(int(found[1]) < ADULT and (years.has(found[2]) or years.within(found[2])) for found in _AGE.finditer(folded)):
+    if any(
+        int(found[1]) < ADULT and (years.has(found[2]) or years.within(found[2])) for found in _AGE.finditer(folded)
+    ):
         return True
     if any(int(found[2]) < ADULT and aged.has(found[1]) for found in _AGE_AFTER.finditer(folded)):
         return True
@@ -170,7 +174,8 @@ def _names_somebody(prompt: str, words: Lexicon) -> bool:
     for found in _NAMES.finditer(prompt):
         names = re.split(r"[\s-]+", found.group())
         likely = [
-            name[0].isupper() and not shouted and not _everyday(fold(name), words, lists) and len(name) > 1 for name in names
+            name[0].isupper() and not shouted and not _everyday(fold(name), words, lists) and len(name) > 1
+            for name in names
         ]
         if any(a and b for a, b in pairwise(likely)):
             before = prompt[: found.start() + found.group().find(names[likely.index(True)])]

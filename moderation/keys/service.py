@@ -16,6 +16,7 @@ SCOPES = {
     "scan": "send images and read one's own answers",
     "read": "read scans and images",
     "people": "enrol and remove protected people",
+    "prompts": "check prompts for image generators",
 }
 """What a key may do, scope by scope."""
 

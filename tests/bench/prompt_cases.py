@@ -112,7 +112,7 @@ def evasions(kinds: dict[str, Spell], each: int, seed: int = 0) -> Iterator[tupl
     """Kind, language and prompt: for every kind and language `each` pairs of terms that the kind changes."""
     for kind, spell in kinds.items():
         for language, terms in languages().items():
-            chance = random.Random(f"{seed}/{kind}/{language}")  # noqa: S311 - reproducible
+            chance = random.Random(f"{seed}/{kind}/{language}")
             sexual = [clean(term) for term in terms["sexual"]]
             others = [clean(term) for name in ("minors", "roles") for term in terms[name]]
             for _ in range(each):
@@ -127,7 +127,7 @@ def evasions(kinds: dict[str, Spell], each: int, seed: int = 0) -> Iterator[tupl
 def ages_and_people(each: int) -> Iterator[tuple[str, str, str]]:
     """Ages in digits and words, people by name, by handle, and as the writer's own."""
     for language, terms in languages().items():
-        chance = random.Random(f"ages/{language}")  # noqa: S311 - reproducible
+        chance = random.Random(f"ages/{language}")
         for _ in range(each):
             sexual, year = clean(chance.choice(terms["sexual"])), clean(chance.choice(terms["years"]))
             yield "age", language, f"{chance.randint(3, 17)} {year}, {sexual}"

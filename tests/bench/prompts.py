@@ -21,7 +21,9 @@ NAMES = ("kind", "language")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer evasions")
-    parser.add_argument("--show", action="store_true", help="name what was missed, of the kinds and the half that were looked at")
+    parser.add_argument(
+        "--show", action="store_true", help="name what was missed, of the kinds and the half that were looked at"
+    )
     options = parser.parse_args()
     each = 12 if options.quick else 80
     times: list[float] = []
