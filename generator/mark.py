@@ -90,7 +90,9 @@ class Marker:
         model: str,
         seed: int,
     ) -> bytes:
-        """The encoded, marked and signed file; the same picture and facts give the same bytes.
+        """The encoded, marked and signed file. The same picture and facts give the same pixels and manifest, but for the
+        random salts that the C2PA library puts in, and with them its hashes and signature: keep the bytes, never make them
+        again to compare.
 
         fmt: JPEG, PNG or WEBP. quality: 1 to 100 for JPEG and WEBP; None: 90 for JPEG, lossless WEBP. prompt_digest: 64 hex
         digits. At least 64 px a side. Raises MarkError.
@@ -102,7 +104,7 @@ class Marker:
         return self._sign(encoded, name, _manifest(name, prompt_digest, model, seed, encoded))
 
     def _sign(self, encoded: bytes, name: str, manifest: dict[str, Any]) -> bytes:
-        info = c2pa.C2paSignerInfo(c2pa.C2paSigningAlg.ED25519, self.chain, self.key, None)
+        info = c2pa.C2paSignerInfo(c2pa.C2paSigningAlg.ED25519, self.chain.encode(), self.key.encode(), None)
         signed = io.BytesIO()
         try:
             with (
@@ -112,7 +114,9 @@ class Marker:
             ):
                 builder.sign(signer, FORMATS[name], io.BytesIO(encoded), signed)
         except c2pa.C2paError as error:
-            raise MarkError(f"The picture cannot be signed: {error}.", hint="Delete the signer to have a new one.") from error
+            raise MarkError(
+                f"The picture cannot be signed: {error}.", hint="Delete the signer to have a new one."
+            ) from error
         return signed.getvalue()
 
 
@@ -123,9 +127,13 @@ def _check(name: str, quality: int | None, prompt_digest: str, image: PIL.Image.
     if name not in FORMATS:
         raise MarkError(f"{name!r} cannot be marked.", hint=f"Use one of {', '.join(FORMATS)}.")
     if quality is not None and (name == "PNG" or not 1 <= quality <= 100):
-        raise MarkError(f"Quality {quality} is not one of {name}.", hint="Use 1 to 100 for JPEG and WEBP, none for PNG.")
+        raise MarkError(
+            f"Quality {quality} is not one of {name}.", hint="Use 1 to 100 for JPEG and WEBP, none for PNG."
+        )
     if len(prompt_digest) != 64 or not set(prompt_digest) <= set("0123456789abcdef"):
-        raise MarkError("The prompt's digest is not a SHA-256 of 64 lower-case hex digits.", hint="Never pass the text.")
+        raise MarkError(
+            "The prompt's digest is not a SHA-256 of 64 lower-case hex digits.", hint="Never pass the text."
+        )
     if min(image.size) < own_mark.LEAST_SIDE:
         raise MarkError(
             f"The picture has {image.width} × {image.height} px; the mark needs {own_mark.LEAST_SIDE} a side.",
@@ -148,7 +156,8 @@ def _encode(image: PIL.Image.Image, name: str, quality: int | None) -> bytes:
 
 
 def _manifest(name: str, prompt_digest: str, model: str, seed: int, encoded: bytes) -> dict[str, Any]:
-    identity = uuid.uuid5(uuid.NAMESPACE_OID, f"{prompt_digest}/{model}/{seed}/{hashlib.sha256(encoded).hexdigest()}")
+    made_of = f"{prompt_digest}/{model}/{seed}/{hashlib.sha256(encoded).hexdigest()}"
+    identity = uuid.UUID(bytes=hashlib.sha256(made_of.encode()).digest()[:16], version=4)
     action = {"action": "c2pa.created", "digitalSourceType": SOURCE_TYPE, "softwareAgent": {"name": SOFTWARE}}
     facts = {"prompt_sha256": prompt_digest, "model": model, "seed": seed}
     return {
@@ -210,7 +219,14 @@ def _certificate(
     """A certificate as the C2PA specification (section 14.5) asks: version 3, key usages, both key identifiers."""
     now = datetime.datetime.now(datetime.UTC)
     usage = dict.fromkeys(
-        ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only", "decipher_only"),
+        (
+            "content_commitment",
+            "key_encipherment",
+            "data_encipherment",
+            "key_agreement",
+            "encipher_only",
+            "decipher_only",
+        ),
         False,
     )
     builder = (

@@ -92,9 +92,7 @@ class ProvenanceDetector(Detector):
             "An invisible watermark of a known generator, read from the pixels.",
             scored=True,
             fields={
-                "scheme": Field(
-                    "string", "Whose watermark it is; `palisade`: our own generator's.", choices=SCHEMES
-                ),
+                "scheme": Field("string", "Whose watermark it is; `palisade`: our own generator's.", choices=SCHEMES),
                 "bits_matched": Field("int", "Bits of its message that match."),
             },
         ),
