@@ -184,7 +184,6 @@ class SafetyChecker:
         from transformers import CLIPImageProcessor  # noqa: PLC0415 - the `train` extra
 
         model = StableDiffusionSafetyChecker.from_pretrained(folder, use_safetensors=True, local_files_only=True)
-        model.eval()
         processor_folder = (
             folder if (folder / "preprocessor_config.json").is_file() else folder.parent / "feature_extractor"
         )
@@ -205,7 +204,7 @@ class SafetyChecker:
     def _excess(embeds: Any, concepts: Any, limits: Any) -> float:
         from torch.nn.functional import cosine_similarity  # noqa: PLC0415 - the `train` extra
 
-        return float((cosine_similarity(embeds, concepts) - limits).max())
+        return float((cosine_similarity(embeds, concepts) - limits).max().detach())
 
 
 def likeness_matcher(models: Path, source: GallerySource, tenant: str = "default") -> Matcher:

@@ -32,10 +32,7 @@ def check(
 ) -> None:
     """Check a prompt. Exit code 0 when it may run, 12 when it is refused. Nothing of it is kept."""
     text = sys.stdin.buffer.read().decode("utf-8", "replace") if prompt == "-" else prompt
-    if tenant:
-        verdict = Application(settings()).prompts.check(tenant, text, negative)
-    else:
-        verdict = check_prompt(text, negative)
+    verdict = Application(settings()).prompts.check(tenant, text, negative) if tenant else check_prompt(text, negative)
     if as_json:
         answer = {"allowed": verdict.allowed, "rule": verdict.rule, "reason": verdict.reason}
         print(json.dumps(answer))  # noqa: T201 - the command's result
