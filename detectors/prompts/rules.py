@@ -19,9 +19,9 @@ REASONS = {
 MOST_CHARACTERS = 4_000
 """Of a prompt, and of a negative prompt: twenty times what a text encoder of 77 tokens reads."""
 ADULT = 18
-_AGE = re.compile(r"(?<![\d.,])(\d{1,2})\s*-?\s*([^\W\d_]+)")
-_AGE_AFTER = re.compile(r"([^\W\d_]+)\s*:?\s*(\d{1,2})(?![\d.,])")
-_UNDER = re.compile(r"(?<!\w)u(?:nder)?[\s-]?(1[0-8]|[1-9])(?!\d)")
+_AGE = re.compile(r"(?<!\d)(?<!\d[.,])(\d{1,2})\s*-?\s*([^\W\d_]+)")
+_AGE_AFTER = re.compile(r"([^\W\d_]+)\s*:?\s*(\d{1,2})(?!\d|[.,]\d)")
+_UNDER = re.compile(r"(?<!\w)(?:under[\s-]*(?:1[0-8]|[1-9])|u-?1[0-8])(?!\d)")
 _HANDLE = re.compile(r"(?<![\w.@])@[A-Za-z]\w{2,}")
 _NAMES = re.compile(r"[^\W\d_][^\W\d_'’]*(?:[ \t-]+[^\W\d_][^\W\d_'’]*)+")
 _BY = re.compile(r"(?:\bby|\bafter|\bstyle of|\bvon|\bpar|\bpor|\bdi|\bvan)\s+$", re.IGNORECASE)
