@@ -24,9 +24,11 @@ from moderation.keys.service import KeyService
 from moderation.media import MediaLimits
 from moderation.people.gallery import Galleries
 from moderation.people.keys import PersonKeys
+from moderation.people.names import PeopleNames
 from moderation.people.photos import PhotoDesk
 from moderation.people.service import PeopleService
 from moderation.policy import PolicyLibrary, Vocabulary
+from moderation.prompts.service import PromptService
 from moderation.scanner import Scanner
 from moderation.scans.service import ScanService
 from moderation.settings import Settings
@@ -81,6 +83,10 @@ class Application:
         assert isinstance(faces, FacesDetector)  # noqa: S101 - registered under this name
         desk = PhotoDesk(faces, self.likeness, MediaLimits.of(self.settings))
         return PeopleService(self.database, self.person_keys, self.galleries, desk)
+
+    @cached_property
+    def prompts(self) -> PromptService:
+        return PromptService(PeopleNames(self.database, self.person_keys))
 
     @cached_property
     def bank_indexes(self) -> BankIndexes:

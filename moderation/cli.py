@@ -3,7 +3,7 @@
 import typer
 
 from moderation.banks import commands as banks
-from moderation.commands import db, events, keys, models, policy, train
+from moderation.commands import db, events, keys, models, policy, prompt, train
 from moderation.commands.chores import chores
 from moderation.commands.console import errors_for_people
 from moderation.commands.scan import scan
@@ -24,6 +24,7 @@ app.command()(chores)
 for name, group in (
     ("models", models),
     ("policy", policy),
+    ("prompt", prompt),
     ("keys", keys),
     ("people", people),
     ("banks", banks),

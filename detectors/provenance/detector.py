@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detectors.base import Detector, Field, Finding, Label
-from detectors.image import Image
+from detectors.image import Image, Pixels
+from detectors.provenance import own_mark
 from detectors.provenance.containers import read_metadata
 from detectors.provenance.credentials import read_anchors, read_credentials
 from detectors.provenance.exif import read_exif
@@ -21,6 +22,7 @@ TRUST_LIST = "c2pa-trust-anchors.pem"
 
 AI_GENERATED = Field("bool", "Whether it says that a model made the whole picture.")
 AI_EDITED = Field("bool", "Whether it says that a model made a part of the picture.")
+SCHEMES = (own_mark.SCHEME, *(message.scheme for message in MESSAGES))
 SOURCE_TYPES = ("DigitalSourceType", "DigitalSourcefileType")
 """IPTC's property in XMP, by its name and by that of 2008."""
 
@@ -36,7 +38,7 @@ class ProvenanceDetector(Detector):
     """
 
     name = "provenance"
-    version = "2"
+    version = "3"
     cost_ms = 5.0
     labels = (
         Label(
@@ -90,9 +92,7 @@ class ProvenanceDetector(Detector):
             "An invisible watermark of a known generator, read from the pixels.",
             scored=True,
             fields={
-                "scheme": Field(
-                    "string", "Whose watermark it is.", choices=tuple(message.scheme for message in MESSAGES)
-                ),
+                "scheme": Field("string", "Whose watermark it is; `palisade`: our own generator's.", choices=SCHEMES),
                 "bits_matched": Field("int", "Bits of its message that match."),
             },
         ),
@@ -123,17 +123,27 @@ class ProvenanceDetector(Detector):
 
     def _watermark(self, image: Image) -> list[Finding]:
         for frame in image.frames:
-            found = find(frame.pixels)
+            found = _mark(frame.pixels)
             if found:
-                evidence = {
-                    "scheme": found.message.scheme,
-                    "bits_matched": found.matched,
-                    "bits": len(found.message.bits),
-                    "chance": float(f"{found.chance:.2g}"),
-                }
+                score, evidence = found
                 number = frame.index if image.frame_count > 1 else None
-                return [self.finding("watermark", found.share, frame=number, evidence=evidence)]
+                return [self.finding("watermark", score, frame=number, evidence=evidence)]
         return []
+
+
+def _mark(pixels: Pixels) -> tuple[float, dict[str, Any]] | None:
+    """The score and the evidence of the mark that pixels carry: our own generator's, or a known one."""
+    own = own_mark.find(pixels)
+    if own:
+        return own.score, _mark_evidence(own_mark.SCHEME, own.matched, own_mark.PLACES, own.chance)
+    known = find(pixels)
+    if known:
+        return known.share, _mark_evidence(known.message.scheme, known.matched, len(known.message.bits), known.chance)
+    return None
+
+
+def _mark_evidence(scheme: str, matched: int, bits: int, chance: float) -> dict[str, Any]:
+    return {"scheme": scheme, "bits_matched": matched, "bits": bits, "chance": float(f"{chance:.2g}")}
 
 
 def _source_type(xmp: Mapping[str, str]) -> dict[str, Any] | None:

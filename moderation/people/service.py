@@ -16,6 +16,7 @@ from moderation.database import Database
 from moderation.errors import ConflictError, ModerationError, NotFoundError
 from moderation.people.gallery import Galleries, decrypt, encrypt
 from moderation.people.keys import PersonKeys
+from moderation.people.names import details_context
 from moderation.people.photos import Assessed, PhotoDesk
 from moderation.people.records import (
     Applicant,
@@ -191,7 +192,7 @@ class PeopleService:
             tenant_id=tenant,
             created_at=utc_now(),
             kind=applicant.kind,
-            details=cipher.encrypt(json.dumps(details).encode(), _context(tenant, person_id)),
+            details=cipher.encrypt(json.dumps(details).encode(), details_context(tenant, person_id)),
             expires_at=consent.expires_at,
         )
 
@@ -216,7 +217,7 @@ class PeopleService:
         name, consent, problem = None, None, ""
         try:
             cipher = self.keys.get(person.tenant_id, person.id)
-            details = json.loads(cipher.decrypt(person.details, _context(person.tenant_id, person.id)))
+            details = json.loads(cipher.decrypt(person.details, details_context(person.tenant_id, person.id)))
         except ModerationError as error:
             problem = error.message
         else:
@@ -238,7 +239,3 @@ def event(tenant: str, person: str, kind: str, actor: str, note: dict[str, Any])
     return PersonEvent(
         id=new_id("pev"), tenant_id=tenant, created_at=utc_now(), person_id=person, kind=kind, actor=actor, note=note
     )
-
-
-def _context(tenant: str, person: str) -> bytes:
-    return f"person/{tenant}/{person}".encode()

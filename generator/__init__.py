@@ -1,0 +1,1 @@
+"""Makes labelled synthetic images with diffusion models: guarded, marked, reproducible."""

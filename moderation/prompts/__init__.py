@@ -1,0 +1,1 @@
+"""Checking what a prompt asks an image generator for."""
