@@ -1,0 +1,1 @@
+"""Makes labelled synthetic training data with diffusion models: guarded, marked and reproducible."""
