@@ -83,7 +83,7 @@ def make_scheduler() -> DDIMScheduler:
     """Linear betas: almost no signal is left at the last step, so plain grounds of any colour can be made."""
     return DDIMScheduler(
         beta_start=0.0001, beta_end=0.02, beta_schedule="linear", prediction_type="v_prediction",
-        clip_sample=False, set_alpha_to_one=True, timestep_spacing="trailing",
+        clip_sample=False, set_alpha_to_one=True, steps_offset=1, timestep_spacing="trailing",
     )
 
 
