@@ -8,7 +8,7 @@ import typer.main
 from api.app import create_app
 from detectors.registry import DETECTORS
 from moderation.application import Application
-from moderation.cli import app as cli
+from palisade import app as cli
 from moderation.settings import Settings
 from tests.reference import DOCS, PAGES, commands, openapi
 
