@@ -59,7 +59,9 @@ def recipe_command(
     pipeline: Annotated[str, typer.Option(help="Local folder or hub id; the embedded model without it.")] = "",
     revision: Annotated[str, typer.Option(help="Commit hash of a hub id.")] = "",
     network: Annotated[bool, typer.Option("--network", help="May fetch a hub id that is not in the cache.")] = False,
-    pictures: Annotated[Path | None, typer.Option(help="Folder of real pictures, for modes that begin with one.")] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Folder of real pictures, for modes that begin with one.")
+    ] = None,
     autoencoder: Annotated[Path | None, typer.Option(help="Folder of its weights, for mode reconstruct.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, float16, bfloat16.")] = "auto",
@@ -122,7 +124,10 @@ def make_maker(values: dict[str, Any]) -> "Maker":
     parts: dict[str, Any] = {}
     if recipe.mode in PROMPTED:
         loaded = pipelines.load(
-            values["pipeline"] or EMBEDDED, revision=values["revision"], network=values["network"], options=_options(values)
+            values["pipeline"] or EMBEDDED,
+            revision=values["revision"],
+            network=values["network"],
+            options=_options(values),
         )
         say(loaded.report())
         parts = {"families": Families(loaded), "model": loaded.name, "model_digest": loaded.digest}

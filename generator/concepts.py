@@ -14,13 +14,28 @@ from generator.errors import TrainingError
 from generator.scenes import SCENES, Picture
 
 CLOTHING = {
-    "t-shirt": "a shirt", "shirt": "a shirt", "longsleeve": "a sweater", "outwear": "a jacket", "pants": "trousers",
-    "dress": "a dress", "skirt": "a skirt", "shorts": "shorts", "hat": "a hat", "shoes": "shoes",
+    "t-shirt": "a shirt",
+    "shirt": "a shirt",
+    "longsleeve": "a sweater",
+    "outwear": "a jacket",
+    "pants": "trousers",
+    "dress": "a dress",
+    "skirt": "a skirt",
+    "shorts": "shorts",
+    "hat": "a hat",
+    "shoes": "shoes",
 }
 COLOURS = {
-    "black": (25, 25, 28), "white": (232, 232, 232), "grey": (128, 128, 128), "red": (190, 35, 45),
-    "pink": (225, 130, 165), "blue": (50, 80, 150), "green": (50, 130, 75), "yellow": (225, 200, 70),
-    "purple": (115, 60, 140), "brown": (120, 85, 60),
+    "black": (25, 25, 28),
+    "white": (232, 232, 232),
+    "grey": (128, 128, 128),
+    "red": (190, 35, 45),
+    "pink": (225, 130, 165),
+    "blue": (50, 80, 150),
+    "green": (50, 130, 75),
+    "yellow": (225, 200, 70),
+    "purple": (115, 60, 140),
+    "brown": (120, 85, 60),
 }
 WORDS = sorted(
     {"a", "an", "photo", "of", "picture", "painting", *COLOURS}

@@ -76,7 +76,7 @@ class Loop:
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * min(1.0, (self.step + 1) / 50)
         self.optimizer.zero_grad(set_to_none=True)
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         torch.nn.utils.clip_grad_norm_(self.module.parameters(), 1.0)
         self.optimizer.step()
         self.step += 1
@@ -104,7 +104,8 @@ class Loop:
         temporary = self.checkpoint.with_suffix(".part")
         save_file(
             {name: value.contiguous() for name, value in state.items()},
-            temporary, metadata={"step": str(self.step), "losses": curve},
+            temporary,
+            metadata={"step": str(self.step), "losses": curve},
         )
         with temporary.open("rb") as written:
             os.fsync(written.fileno())

@@ -26,8 +26,12 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 def vocabulary(words: Iterable[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """A byte-pair vocabulary in which each of the (lower-case) words is one token; others fall to parts of them."""
     trainer = BpeTrainer(
-        vocab_size=4096, min_frequency=1, end_of_word_suffix="</w>", special_tokens=[START, END],
-        initial_alphabet=sorted(ByteLevel.alphabet()), show_progress=False,
+        vocab_size=4096,
+        min_frequency=1,
+        end_of_word_suffix="</w>",
+        special_tokens=[START, END],
+        initial_alphabet=sorted(ByteLevel.alphabet()),
+        show_progress=False,
     )
     learner = Tokenizer(BPE(end_of_word_suffix="</w>"))
     learner.pre_tokenizer = Whitespace()
@@ -44,8 +48,13 @@ def make_tokenizer(words: Iterable[str], folder: Path) -> CLIPTokenizer:
     (folder / "vocab.json").write_text(json.dumps(vocab, ensure_ascii=False))
     (folder / "merges.txt").write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges))
     tokenizer = CLIPTokenizer(
-        vocab=vocab, merges=merges, model_max_length=TOKENS,
-        bos_token=START, eos_token=END, pad_token=END, unk_token=END,
+        vocab=vocab,
+        merges=merges,
+        model_max_length=TOKENS,
+        bos_token=START,
+        eos_token=END,
+        pad_token=END,
+        unk_token=END,
     )
     tokenizer.save_pretrained(folder)
     return tokenizer
@@ -54,18 +63,29 @@ def make_tokenizer(words: Iterable[str], folder: Path) -> CLIPTokenizer:
 def make_autoencoder() -> AutoencoderKL:
     """64 px RGB in [-1, 1] to 4×16×16 latents and back."""
     return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3,
-        block_out_channels=(16, 32, 64), layers_per_block=1, latent_channels=4, norm_num_groups=8, sample_size=SIZE,
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(16, 32, 64),
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=8,
+        sample_size=SIZE,
     )
 
 
 def make_unet(text_width: int) -> UNet2DConditionModel:
     """Predicts the velocity of 4×16×16 latents from the text encoder's last hidden states."""
     return UNet2DConditionModel(
-        sample_size=SIZE // 4, in_channels=4, out_channels=4, layers_per_block=1, block_out_channels=(64, 128),
+        sample_size=SIZE // 4,
+        in_channels=4,
+        out_channels=4,
+        layers_per_block=1,
+        block_out_channels=(64, 128),
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=text_width, attention_head_dim=4, norm_num_groups=16,
+        cross_attention_dim=text_width,
+        attention_head_dim=4,
+        norm_num_groups=16,
     )
 
 
@@ -73,8 +93,16 @@ def make_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     """Two layers, 96 wide."""
     return CLIPTextModel(
         CLIPTextConfig(
-            vocab_size=len(tokenizer), hidden_size=96, intermediate_size=192, num_hidden_layers=2, num_attention_heads=4,
-            max_position_embeddings=TOKENS, projection_dim=96, bos_token_id=0, eos_token_id=1, pad_token_id=1,
+            vocab_size=len(tokenizer),
+            hidden_size=96,
+            intermediate_size=192,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            max_position_embeddings=TOKENS,
+            projection_dim=96,
+            bos_token_id=0,
+            eos_token_id=1,
+            pad_token_id=1,
         )
     )
 
@@ -82,8 +110,14 @@ def make_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 def make_scheduler() -> DDIMScheduler:
     """Linear betas: almost no signal is left at the last step, so plain grounds of any colour can be made."""
     return DDIMScheduler(
-        beta_start=0.0001, beta_end=0.02, beta_schedule="linear", prediction_type="v_prediction",
-        clip_sample=False, set_alpha_to_one=True, steps_offset=1, timestep_spacing="trailing",
+        beta_start=0.0001,
+        beta_end=0.02,
+        beta_schedule="linear",
+        prediction_type="v_prediction",
+        clip_sample=False,
+        set_alpha_to_one=True,
+        steps_offset=1,
+        timestep_spacing="trailing",
     )
 
 

@@ -104,14 +104,18 @@ def fetch(name: str, revision: str, *, network: bool) -> Path:
         hint = "allow the network once, or copy the folder here" if not network else "check the connection"
         raise ModelError(f"{name}@{revision[:12]} is not in the local cache", hint=hint) from error
     except (HfHubHTTPError, OSError) as error:
-        raise ModelError(f"{name}@{revision[:12]} could not be fetched: {error}", hint="check name and access") from error
+        raise ModelError(
+            f"{name}@{revision[:12]} could not be fetched: {error}", hint="check name and access"
+        ) from error
     return Path(path)
 
 
 def check_weights(folder: Path) -> None:
     """Raises ModelError unless every weight is a readable safetensors file: pickles run code when they are loaded."""
     if not (folder / "model_index.json").is_file():
-        raise ModelError(f"{folder} is not a diffusers pipeline: no model_index.json", hint="name the pipeline's folder")
+        raise ModelError(
+            f"{folder} is not a diffusers pipeline: no model_index.json", hint="name the pipeline's folder"
+        )
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     for path in files:
         if path.suffix.lower() in PICKLES or looks_pickled(path):
@@ -120,7 +124,9 @@ def check_weights(folder: Path) -> None:
             )
     weights = [path for path in files if path.suffix == ".safetensors"]
     if not weights:
-        raise ModelError(f"{folder} holds no safetensors weights", hint="save the pipeline with safe_serialization=True")
+        raise ModelError(
+            f"{folder} holds no safetensors weights", hint="save the pipeline with safe_serialization=True"
+        )
     for path in weights:
         check_safetensors(path)
 

@@ -14,18 +14,18 @@ Scene = Callable[[np.random.Generator, int], Picture]
 
 
 def _colour(rng: np.random.Generator, colour: tuple[float, float, float], spread: float = 0.07) -> Picture:
-    return np.clip(np.array(colour) + rng.normal(0, spread, 3), 0, 1).astype(np.float32)
+    return np.asarray(np.clip(np.array(colour) + rng.normal(0, spread, 3), 0, 1), np.float32)
 
 
 def _gradient(top: Picture, bottom: Picture, size: int) -> Picture:
     share = np.linspace(0, 1, size, dtype=np.float32)[:, None, None]
-    return np.broadcast_to(top * (1 - share) + bottom * share, (size, size, 3)).astype(np.float32)
+    return np.asarray(np.broadcast_to(top * (1 - share) + bottom * share, (size, size, 3)), np.float32)
 
 
 def _noise(rng: np.random.Generator, size: int, cells: int) -> Picture:
     """Smooth noise in [0, 1], shape (size, size, 1)."""
     coarse = rng.random((cells, cells), dtype=np.float32)
-    return cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)[..., None]
+    return np.asarray(cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)[..., None], np.float32)
 
 
 def _disc(size: int, x: float, y: float, radius: float) -> Picture:
@@ -48,7 +48,7 @@ def sunset(rng: np.random.Generator, size: int) -> Picture:
     ripple = 0.5 + 0.5 * np.sin(rows * 130 + 8 * _noise(rng, size, 6))
     path = np.exp(-(((columns - x) / (0.06 + 0.25 * np.clip(rows - horizon, 0, 1))) ** 2)) * ripple
     sea = _colour(rng, (0.16, 0.14, 0.3)) * (0.75 + 0.4 * ripple) + path * np.array([0.85, 0.5, 0.2], np.float32)
-    return np.clip(np.where(rows < horizon, sky, sea), 0, 1).astype(np.float32)
+    return np.asarray(np.clip(np.where(rows < horizon, sky, sea), 0, 1), np.float32)
 
 
 def mountains(rng: np.random.Generator, size: int) -> Picture:
@@ -73,7 +73,7 @@ def _ridge(rng: np.random.Generator, size: int, height: float) -> Picture:
     tops = rng.uniform(0.7, 1.0, peaks)
     slopes = [top - np.abs(across - centre) * rng.uniform(1.6, 2.6) for centre, top in zip(centres, tops, strict=True)]
     rough = cv2.resize(rng.random((1, 20), dtype=np.float32), (size, 1), interpolation=cv2.INTER_LINEAR)[0]
-    return (height * (np.maximum(np.max(slopes, axis=0), 0) + 0.08 * rough)).astype(np.float32)
+    return np.asarray(height * (np.maximum(np.max(slopes, axis=0), 0) + 0.08 * rough), np.float32)
 
 
 def apple(rng: np.random.Generator, size: int) -> Picture:

@@ -23,6 +23,9 @@ from generator.model import (
     make_tokenizer,
     make_unet,
 )
+from generator.scenes import Picture
+
+LATENTS = "latents.safetensors"
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,10 @@ def train(data: Path, work: Path, out: Path, plan: Plan, say: Say = print) -> No
 
 
 def train_autoencoder(examples: list[concepts.Example], work: Path, plan: Plan, say: Say) -> AutoencoderKL:
-    """Reconstruction at three scales (absolute error) with a slight pull of the latents towards a unit Gaussian."""
+    """Reconstruction at three scales (absolute error) with a slight pull of the latents towards a unit Gaussian.
+
+    Where latents were kept already it stays as it is: they are this autoencoder's.
+    """
     vae = make_autoencoder()
     loop = Loop("autoencoder", vae, work, plan.autoencoder_steps, 1.5e-3, minutes=plan.autoencoder_minutes)
 
@@ -71,12 +77,16 @@ def train_autoencoder(examples: list[concepts.Example], work: Path, plan: Plan, 
             restored = vae.decode(posterior.sample(noise)).sample
         restored, mean, variance = restored.float(), posterior.mean.float(), posterior.logvar.float()
         error = sum(
-            functional.l1_loss(functional.avg_pool2d(restored, k), functional.avg_pool2d(pictures, k)) for k in (1, 2, 4)
+            functional.l1_loss(functional.avg_pool2d(restored, k), functional.avg_pool2d(pictures, k))
+            for k in (1, 2, 4)
         )
         divergence = 0.5 * (mean.square() + variance.exp() - 1 - variance).mean()
         return torch.as_tensor(error) + 1e-4 * divergence
 
-    loop.run(loss, say)
+    if (work / LATENTS).is_file():
+        loop.resume()
+    else:
+        loop.run(loss, say)
     loop.use_mean()
     return vae.eval().requires_grad_(False)
 
@@ -87,7 +97,7 @@ def batch(examples: list[concepts.Example], size: int, seed: tuple[int, ...]) ->
     return stacked([concepts.draw(examples, rng, SIZE)[0] for _ in range(size)])
 
 
-def stacked(pictures: list[concepts.Picture]) -> torch.Tensor:
+def stacked(pictures: list[Picture]) -> torch.Tensor:
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous() * 2 - 1
 
 
@@ -95,7 +105,7 @@ def cached_latents(
     vae: AutoencoderKL, examples: list[concepts.Example], work: Path, plan: Plan, say: Say
 ) -> tuple[torch.Tensor, list[str]]:
     """Latent means of `plan.latents` augmented pictures with a caption to learn, kept in `work` for a resumed run."""
-    stored, listed = work / "latents.safetensors", work / "captions.json"
+    stored, listed = work / LATENTS, work / "captions.json"
     if stored.is_file() and listed.is_file():
         return load_file(stored)["latents"], json.loads(listed.read_text())
     taught = [example for example in examples if example.caption]
@@ -113,7 +123,7 @@ def cached_latents(
     return latents, captions
 
 
-def train_diffusion(
+def train_diffusion(  # noqa: PLR0917
     vae: AutoencoderKL, latents: torch.Tensor, captions: list[str], work: Path, out: Path, plan: Plan, say: Say
 ) -> None:
     """Velocity prediction (Salimans and Ho, 2022) with captions left out now and then, for guidance; then export."""

@@ -84,7 +84,8 @@ class Flux2TinyAutoencoder(nn.Module):
                 module.load_state_dict({key: value.float() for key, value in load_file(path).items()})
             except (SafetensorError, RuntimeError) as error:
                 raise ModelError(f"{path} is not FLUX.2's tiny {half}: {error}", hint="restore the file") from error
-        return model.eval().requires_grad_(False)
+        model.eval().requires_grad_(False)
+        return model
 
     def reconstruct(self, pictures: torch.Tensor) -> torch.Tensor:
         """The round trip, in [0, 1]."""

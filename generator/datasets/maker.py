@@ -133,9 +133,15 @@ class Maker:
             "guard_state": verdict.state,
             "guard_scores": json.dumps({name: round(float(v), 6) for name, v in sorted(verdict.scores.items())}),
             "guard_reason": verdict.reason,
-            "format": form, "quality": quality or 0, "width": image.width, "height": image.height,
-            "kept": bool(files), "mask": "mask.png" in files, "marked": bool(files) and not real,
-            "sha256": hashlib.sha256(content).hexdigest() if content else "", "pdq": pdq(image),
+            "format": form,
+            "quality": quality or 0,
+            "width": image.width,
+            "height": image.height,
+            "kept": bool(files),
+            "mask": "mask.png" in files,
+            "marked": bool(files) and not real,
+            "sha256": hashlib.sha256(content).hexdigest() if content else "",
+            "pdq": pdq(image),
         }
         files["json"] = (json.dumps(row, sort_keys=True, ensure_ascii=False) + "\n").encode()
         return Sample(key, files, row)
@@ -175,9 +181,7 @@ class Maker:
             return encoded(image, form, quality)
         digest = hashlib.sha256(item.prompt.encode()).hexdigest()
         model = f"{self.model}@{self.model_digest[:12]}"
-        return self.marker.mark(
-            image, fmt=form, quality=quality, prompt_digest=digest, model=model, seed=item.seed
-        )
+        return self.marker.mark(image, fmt=form, quality=quality, prompt_digest=digest, model=model, seed=item.seed)
 
 
 def refuse_forbidden(recipe: Recipe, guard: Guard) -> None:

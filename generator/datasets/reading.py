@@ -58,7 +58,9 @@ def samples(folder: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
             with tarfile.open(shard) as archive:
                 yield from _grouped(archive)
         except tarfile.TarError as error:
-            raise DatasetError(f"{shard} is broken: {error}", hint="delete it with its .parquet; generate anew") from error
+            raise DatasetError(
+                f"{shard} is broken: {error}", hint="delete it with its .parquet; generate anew"
+            ) from error
 
 
 def _grouped(archive: tarfile.TarFile) -> Iterator[tuple[str, dict[str, bytes]]]:
@@ -150,4 +152,6 @@ def _shared_sources(found: list[dict[str, Any]]) -> list[str]:
     splits: dict[str, set[str]] = {}
     for row in found:
         splits.setdefault(row["parent"] or row["prompt"], set()).add(row["split"])
-    return [f"{source!r} is in {' and '.join(sorted(where))}" for source, where in sorted(splits.items()) if len(where) > 1]
+    return [
+        f"{source!r} is in {' and '.join(sorted(where))}" for source, where in sorted(splits.items()) if len(where) > 1
+    ]

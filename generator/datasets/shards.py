@@ -65,9 +65,7 @@ class Dataset:
         return self.table(shard).is_file()
 
 
-def write(
-    maker: Maker, folder: Path, *, worker: int = 0, workers: int = 1, say: Say = print
-) -> Dataset:
+def write(maker: Maker, folder: Path, *, worker: int = 0, workers: int = 1, say: Say = print) -> Dataset:
     """Make what is missing of the recipe in `folder`; does nothing when all is there.
 
     worker of workers: takes the shards whose number leaves that remainder, for workers that share no file locks.
@@ -168,7 +166,9 @@ def _write_shard(dataset: Dataset, maker: Maker, shard: int, progress: Progress)
             part.unlink(missing_ok=True)
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise DatasetError(f"the disk of {dataset.folder} is full at shard {shard}", hint="free space; then run again") from error
+        raise DatasetError(
+            f"the disk of {dataset.folder} is full at shard {shard}", hint="free space; then run again"
+        ) from error
     progress.add(len(items))
 
 

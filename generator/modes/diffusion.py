@@ -27,9 +27,14 @@ class Request:
     guidance: float = 4.0
 
     def __post_init__(self) -> None:
-        if self.width % 8 or self.height % 8 or not 32 <= min(self.width, self.height) <= max(self.width, self.height) <= 2048:
+        if (
+            self.width % 8
+            or self.height % 8
+            or not 32 <= min(self.width, self.height) <= max(self.width, self.height) <= 2048
+        ):
             raise ModelError(
-                f"an image of {self.width}×{self.height} cannot be made", hint="sides are multiples of 8 from 32 to 2048"
+                f"an image of {self.width}×{self.height} cannot be made",
+                hint="sides are multiples of 8 from 32 to 2048",
             )
 
 
@@ -55,7 +60,10 @@ class Families:
     def text(self, requests: Sequence[Request]) -> list[Made]:
         """One image for each request; all share size, steps and guidance. Same seeds, same images, batched or not."""
         first = requests[0]
-        if any((r.width, r.height, r.steps, r.guidance) != (first.width, first.height, first.steps, first.guidance) for r in requests):
+        if any(
+            (r.width, r.height, r.steps, r.guidance) != (first.width, first.height, first.steps, first.guidance)
+            for r in requests
+        ):
             raise ModelError("requests of one batch differ in size, steps or guidance", hint="make them one by one")
         values = _common(first, requests) | {"width": first.width, "height": first.height}
         images = _run(self.loaded.pipeline, values)
@@ -63,7 +71,10 @@ class Families:
 
     def image(self, picture: PIL.Image.Image, request: Request, strength: float, *, parent: str = "") -> Made:
         """The picture, noised by `strength` in (0, 1] and made again under the prompt."""
-        values = _common(request, [request]) | {"image": fit(picture, request), "strength": _strength(strength, request)}
+        values = _common(request, [request]) | {
+            "image": fit(picture, request),
+            "strength": _strength(strength, request),
+        }
         made = _run(self.other(AutoPipelineForImage2Image), values)[0]
         return Made(made, "image", parameters=asdict(request) | {"strength": strength}, parent=parent)
 
@@ -73,7 +84,11 @@ class Families:
         """The part of the picture where the mask is white, made again under the prompt; the rest is kept exactly."""
         fitted = fit(picture, request)
         mask = mask.convert("L").resize(fitted.size, PIL.Image.Resampling.NEAREST)
-        values = _common(request, [request]) | {"image": fitted, "mask_image": mask, "strength": _strength(strength, request)}
+        values = _common(request, [request]) | {
+            "image": fitted,
+            "mask_image": mask,
+            "strength": _strength(strength, request),
+        }
         values |= {"width": request.width, "height": request.height}
         made = _run(self.other(AutoPipelineForInpainting), values)[0].resize(fitted.size)
         return Made(

@@ -54,7 +54,7 @@ def personalise(
     consent: Consent,
     out: Path,
     *,
-    token: str = "sks",
+    token: str = "sks",  # noqa: S107 - a word of the prompt
     steps: int = 200,
     rank: int = 4,
     rate: float = 1e-3,
@@ -67,7 +67,9 @@ def personalise(
     """
     pipeline = loaded.pipeline
     if type(pipeline).__name__ != "StableDiffusionPipeline":
-        raise ModelError(f"{type(pipeline).__name__} cannot be personalised here", hint="use Stable Diffusion 1.x or 2.x")
+        raise ModelError(
+            f"{type(pipeline).__name__} cannot be personalised here", hint="use Stable Diffusion 1.x or 2.x"
+        )
     if not pictures:
         raise TrainingError("there is no picture of the identity", hint="give at least one")
     config = LoraConfig(r=rank, lora_alpha=rank, target_modules=TARGETS)
@@ -87,7 +89,7 @@ def personalise(
     return out / "pytorch_lora_weights.safetensors"
 
 
-def _train(
+def _train(  # noqa: PLR0917
     pipeline: Any, pictures: Sequence[PIL.Image.Image], prompt: str, steps: int, rate: float, size: int, seed: int
 ) -> None:
     request = Request(prompt, width=size, height=size)
@@ -108,5 +110,5 @@ def _train(
         if not torch.isfinite(loss):
             raise TrainingError(f"the loss is {loss.item()} at step {step}", hint=f"lower the rate ({rate:g})")
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()

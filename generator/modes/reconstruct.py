@@ -35,7 +35,9 @@ class Diffusers:
         self.model = model.float().eval().requires_grad_(False)
         self.name = type(model).__name__
         kl = isinstance(model, AutoencoderKL)
-        self.multiple = 2 ** (len(model.config.block_out_channels) - 1) if kl else 2 ** (len(model.config.num_encoder_blocks) - 1)
+        self.multiple = (
+            2 ** (len(model.config.block_out_channels) - 1) if kl else 2 ** (len(model.config.num_encoder_blocks) - 1)
+        )
 
     def __call__(self, pictures: torch.Tensor) -> torch.Tensor:
         encoded = self.model.encode(pictures * 2 - 1)
@@ -86,6 +88,4 @@ def reconstruct(picture: PIL.Image.Image, autoencoder: RoundTrip, *, parent: str
     with torch.no_grad():
         restored = autoencoder(torch.from_numpy(padded.copy()).permute(2, 0, 1)[None].float() / 255)
     made = (restored[0, :, :height, :width] * 255).round().byte().permute(1, 2, 0).numpy()
-    return Made(
-        PIL.Image.fromarray(made), "reconstructed", parameters={"autoencoder": autoencoder.name}, parent=parent
-    )
+    return Made(PIL.Image.fromarray(made), "reconstructed", parameters={"autoencoder": autoencoder.name}, parent=parent)

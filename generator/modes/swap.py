@@ -17,9 +17,7 @@ from generator.errors import ModelError
 from generator.modes.base import Made, Pixels
 
 SIDE = 112
-POINTS = np.array(
-    [(38.29, 51.70), (73.53, 51.50), (56.03, 71.74), (41.55, 92.37), (70.73, 92.20)], np.float32
-)
+POINTS = np.array([(38.29, 51.70), (73.53, 51.50), (56.03, 71.74), (41.55, 92.37), (70.73, 92.20)], np.float32)
 """Eyes, nose and mouth corners of an aligned crop (the ArcFace template), x and y in pixels."""
 
 Mask = npt.NDArray[np.float32]
@@ -131,9 +129,16 @@ def _outline(rng: np.random.Generator, *, lower: bool) -> npt.NDArray[np.float32
     """Points around brows, cheeks and chin (or nose, cheeks and chin), each moved a little."""
     left, right, nose, mouth_left, mouth_right = POINTS
     chin = (mouth_left + mouth_right) / 2 + (0, 14)
-    jaw = [mouth_left + (-9, 8), mouth_right + (9, 8), chin]
+    jaw = [mouth_left + np.array((-9, 8)), mouth_right + np.array((9, 8)), chin]
     cheeks = [(left + mouth_left) / 2 - (14, 0), (right + mouth_right) / 2 + (14, 0)]
-    top = [nose - (0, 12)] if lower else [left - (12, 18), right + (12, -18), left - (18, 0), right + (18, 0)]
+    top = (
+        [nose - (0, 12)]
+        if lower
+        else [
+            point + np.array(by)
+            for point, by in ((left, (-12, -18)), (right, (12, -18)), (left, (-18, 0)), (right, (18, 0)))
+        ]
+    )
     points = np.array([*jaw, *cheeks, *top], np.float32)
     return np.asarray(points + rng.normal(0, 2, points.shape), np.float32)
 
@@ -147,14 +152,14 @@ def _elastic(mask: Mask, strength: float, rng: np.random.Generator) -> Mask:
 
 def _transformed(face: Pixels, parameters: Parameters) -> Pixels:
     """Colour, frequency and place changed as the parameters say."""
-    pixels = face.astype(np.float32) * np.float32(parameters.gain) + np.float32(parameters.shift)
+    pixels = face.astype(np.float32) * np.array(parameters.gain, np.float32) + np.array(parameters.shift, np.float32)
     smooth = cv2.GaussianBlur(pixels, (0, 0), 1.2)
     pixels = pixels + (pixels - smooth) * np.float32(parameters.sharpen)
     centre = (SIDE / 2, SIDE / 2)
     matrix = cv2.getRotationMatrix2D(centre, 0, parameters.scale)
     matrix[:, 2] += (parameters.dx, parameters.dy)
     pixels = cv2.warpAffine(pixels, matrix, (SIDE, SIDE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-    return np.clip(pixels, 0, 255).round().astype(np.uint8)
+    return np.asarray(np.clip(pixels, 0, 255).round(), np.uint8)
 
 
 def match_colour(source: Pixels, target: Pixels, mask: Mask) -> Pixels:

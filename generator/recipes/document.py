@@ -77,7 +77,9 @@ class Recipe(Strict):
     pairs: bool = Field(False, description="Keep the source picture beside the made one, with label `real`.")
     shard: int = Field(64, ge=1, le=100_000, description="Items in a shard: the unit of work and of resuming.")
     batch: int = Field(8, ge=1, le=256, description="Images made at once, in mode text.")
-    dev: float = Field(0.1, ge=0, le=0.9, description="Share of the dev split; a prompt or parent is in one split only.")
+    dev: float = Field(
+        0.1, ge=0, le=0.9, description="Share of the dev split; a prompt or parent is in one split only."
+    )
     post: Post = Field(default_factory=lambda: Post.model_validate({}), description="What hosts do to uploads.")
     groups: tuple[Group, ...] = Field(min_length=1, description="What to make.")
 

@@ -7,7 +7,7 @@ import yaml
 from pydantic import ValidationError
 
 from generator.errors import RecipeError
-from generator.recipes.document import Group, Post, Recipe
+from generator.recipes.document import Group, Post, Recipe, Strict
 
 LARGEST = 1_000_000
 Where = tuple[int | str, ...]
@@ -53,7 +53,11 @@ def parse(source: bytes, file: str) -> Recipe:
         first = error.errors()[0]
         where = tuple(first["loc"])
         raise RecipeError(
-            _message(first), file=file, line=_line(root, where), field=".".join(map(str, where)), hint=_hint(first, where)
+            _message(first),
+            file=file,
+            line=_line(root, where),
+            field=".".join(map(str, where)),
+            hint=_hint(first, where),
         ) from error
 
 
@@ -96,7 +100,8 @@ def _message(problem: Any) -> str:
 
 def _hint(problem: Any, where: Where) -> str:
     if problem["type"] == "extra_forbidden":
-        kind = {"groups": Group, "post": Post}.get(str(where[0]) if len(where) > 1 else "", Recipe)
+        kinds: dict[str, type[Strict]] = {"groups": Group, "post": Post}
+        kind = kinds.get(str(where[0]) if len(where) > 1 else "", Recipe)
         return f"known fields: {', '.join(sorted(kind.model_fields))}"
     if problem["type"] == "missing":
         return f"add `{where[-1]}:`"
