@@ -77,7 +77,7 @@ def test_many_slots_leave_no_term_out() -> None:
         (b"seed: 7", b"sead: 7", 4, "sead", "not permitted"),
         (b"    count: 5", b"    count: 0", 8, "groups.0.count", "greater than or equal to 1"),
         (b"seed: 7", b"width: 60", 4, "width", "multiple of 8"),
-        (b"seed: 7", b"width: 99999", 4, "width", "less than or equal"),
+        (b"seed: 7", b"width: 99992", 4, "width", "less than or equal"),
         (b"mode: text", b"mode: video", 3, "mode", "should be"),
         (b"{colour: [red, blue]}", b"{color: [red]}", 6, "groups.0", "slots that are not there: colour"),
         (b"name: two", b"name: one", 5, "groups", "same name: one"),
@@ -85,7 +85,7 @@ def test_many_slots_leave_no_term_out() -> None:
         (b"seed: 7", b"post: {quality: [90, 20]}", 4, "post", "30 to 100"),
         (b"seed: 7", b"pairs: true", 1, "", "no source pictures"),
         (b"seed: 7", b"seed: [", 6, "", "not YAML"),
-        (b'["a sculpture"]', b'["a {"]', 11, "groups.1", "expected '}'"),
+        (b'["a sculpture"]', b'["a {"]', 11, "groups.1", "string"),
     ],
 )
 def test_an_error_names_file_line_field_and_mend(old: bytes, new: bytes, line: int, field: str, says: str) -> None:
