@@ -2,7 +2,6 @@
 
 import importlib.util
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,8 +20,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real Stable Diffusion pipeline of random weights."""
     from tests.generator import tiny
 
-    yield tiny.stable_diffusion(tmp_path_factory.mktemp("pipeline"))
+    return tiny.stable_diffusion(tmp_path_factory.mktemp("pipeline"))

@@ -25,19 +25,36 @@ FACES = {"mode": "self_blend", "pairs": True, "width": 112, "height": 112}
 
 
 def recipe(**values: Any) -> Recipe:
-    groups = values.pop("groups", [{"name": "one", "label": "synthetic", "count": 7, "templates": ["a {c} dress"], "slots": {"c": ["red", "blue"]}}])
+    groups = values.pop(
+        "groups",
+        [
+            {
+                "name": "one",
+                "label": "synthetic",
+                "count": 7,
+                "templates": ["a {c} dress"],
+                "slots": {"c": ["red", "blue"]},
+            }
+        ],
+    )
     common = {"name": "things", "about": "Things to test.", "mode": "text", "steps": 1, "shard": 3, "batch": 2}
     return Recipe.model_validate(common | values | {"groups": groups})
 
 
-def maker(made: Recipe, *, folder: Path | None = None, faces: Path | None = None, guard: TermGuard | None = None) -> Maker:
+def maker(
+    made: Recipe, *, folder: Path | None = None, faces: Path | None = None, guard: TermGuard | None = None
+) -> Maker:
     families = Families(load(folder)) if folder else None
     found = pictures(faces, 4, 112) if faces else []
     return Maker(made, "d" * 64, guard or TermGuard(), PlainMarker(), families, None, found, "tiny", "e" * 64)
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.suffix in (".tar", ".parquet", ".json")}
+    return {
+        str(p.relative_to(folder)): p.read_bytes()
+        for p in folder.rglob("*")
+        if p.suffix in (".tar", ".parquet", ".json")
+    }
 
 
 def silent(text: str) -> None:

@@ -105,7 +105,9 @@ def test_textual_inversion_becomes_a_token(tiny_folder: Path, tmp_path: Path) ->
 
     save_file({"emb_params": torch.full((1, 96), 0.1)}, tmp_path / "thing.safetensors")
 
-    loaded = pipelines.load(tiny_folder, options=Options(inversions=(Adapter(tmp_path / "thing.safetensors", token="<thing>"),)))
+    loaded = pipelines.load(
+        tiny_folder, options=Options(inversions=(Adapter(tmp_path / "thing.safetensors", token="<thing>"),))
+    )
 
     assert "<thing>" in loaded.pipeline.tokenizer.get_vocab()
     plain = pipelines.load(tiny_folder)
@@ -118,7 +120,9 @@ def test_an_adapter_of_another_model_is_refused(tiny_folder: Path, tmp_path: Pat
     save_file({"emb_params": torch.zeros(1, 7)}, tmp_path / "thing.safetensors")
 
     with pytest.raises(ModelError, match="does not fit"):
-        pipelines.load(tiny_folder, options=Options(inversions=(Adapter(tmp_path / "thing.safetensors", token="<thing>"),)))
+        pipelines.load(
+            tiny_folder, options=Options(inversions=(Adapter(tmp_path / "thing.safetensors", token="<thing>"),))
+        )
 
 
 def test_batches_differ_from_single_images_by_rounding_only(tiny_folder: Path) -> None:

@@ -47,7 +47,13 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     assert first.step == 2
     assert second.step == whole.step == 10
     assert second.checkpoint.read_bytes() == whole.checkpoint.read_bytes()
-    assert [row["step"] for row in csv.DictReader((tmp_path / "parts" / "line.csv").open())] == ["2", "4", "6", "8", "10"]
+    assert [row["step"] for row in csv.DictReader((tmp_path / "parts" / "line.csv").open())] == [
+        "2",
+        "4",
+        "6",
+        "8",
+        "10",
+    ]
     assert "steps/s" in said[0]
     assert "min left" in said[0]
 
