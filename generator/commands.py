@@ -54,6 +54,7 @@ def say(text: str) -> None:
 
 @generate.command("recipe")
 def recipe_command(
+    context: typer.Context,
     recipe: Annotated[str, typer.Argument(help="A recipe's file, or the name of a shipped one.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder of the dataset; an unfinished one is gone on with.")],
     pipeline: Annotated[str, typer.Option(help="Local folder or hub id; the embedded model without it.")] = "",
@@ -69,6 +70,9 @@ def recipe_command(
     scheduler: Annotated[str, typer.Option(help="A diffusers scheduler class to use instead.")] = "",
     lora: Annotated[list[Path] | None, typer.Option(help="LoRA files (safetensors).")] = None,
     inversion: Annotated[list[Path] | None, typer.Option(help="Textual inversion files (safetensors).")] = None,
+    models: Annotated[
+        Path | None, typer.Option(help="Folder of the guard's models; Palisade's own without it.")
+    ] = None,
     worker: Annotated[int, typer.Option(help="Which of the workers this is, from 0.")] = 0,
     workers: Annotated[int, typer.Option(help="How many share the recipe.")] = 1,
     processes: Annotated[int, typer.Option(help="Worker processes to start here; they share by file locks.")] = 1,
@@ -81,6 +85,7 @@ def recipe_command(
         "recipe": recipe, "out": out, "pipeline": pipeline, "revision": revision, "network": network,
         "pictures": pictures, "autoencoder": autoencoder, "lora": lora or [], "inversion": inversion or [],
         "device": device, "dtype": dtype, "offload": offload, "scheduler": scheduler,
+        "models": models or (context.obj() if callable(context.obj) else None),
     }  # fmt: skip
     if processes == 1:
         _work(values, worker, workers)
@@ -119,7 +124,7 @@ def make_maker(values: dict[str, Any]) -> "Maker":
     from generator.recipes.document import PROMPTED
 
     recipe = recipes.load(values["recipe"])
-    guard, marker = _guard(), _marker(values["out"])
+    guard, marker = _guard(values["models"]), _marker(values["out"])
     refuse_forbidden(recipe, guard)
     parts: dict[str, Any] = {}
     if recipe.mode in PROMPTED:
@@ -156,9 +161,9 @@ def _options(values: dict[str, Any]) -> Any:
     )
 
 
-def _guard() -> Any:
-    """The shipped guard; nothing is generated without one."""
-    return _required("generator.guard", "Guard").default()
+def _guard(models: Path | None) -> Any:
+    """The shipped guard; nothing is generated without one. Without its models, images are recorded as unchecked."""
+    return _required("generator.guard", "Guard").default(models)
 
 
 def _marker(folder: Path) -> Any:

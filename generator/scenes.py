@@ -32,7 +32,7 @@ def _disc(size: int, x: float, y: float, radius: float) -> Picture:
     """Coverage of a disc in [0, 1], soft by a pixel; centre and radius as fractions of the size."""
     rows, columns = np.mgrid[0:size, 0:size].astype(np.float32) + 0.5
     distance = np.hypot(columns - x * size, rows - y * size)
-    return np.clip(radius * size - distance + 0.5, 0, 1)[..., None].astype(np.float32)
+    return np.asarray(np.clip(radius * size - distance + 0.5, 0, 1)[..., None], np.float32)
 
 
 def sunset(rng: np.random.Generator, size: int) -> Picture:

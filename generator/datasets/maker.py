@@ -26,6 +26,8 @@ from generator.recipes.document import FROM_PICTURES, PROMPTED
 from generator.recipes.expansion import prompts, split_of
 
 LARGEST = 1024
+LEAST = 64
+"""Pixels of the shorter side after resizing: the invisible mark needs them, and real pictures are treated alike."""
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
@@ -142,6 +144,7 @@ class Maker:
             "marked": bool(files) and not real,
             "sha256": hashlib.sha256(content).hexdigest() if content else "",
             "pdq": pdq(image),
+            "pixels_sha256": hashlib.sha256(image.tobytes()).hexdigest(),
         }
         files["json"] = (json.dumps(row, sort_keys=True, ensure_ascii=False) + "\n").encode()
         return Sample(key, files, row)
@@ -171,7 +174,8 @@ class Maker:
         factor = float(rng.uniform(*post.resize))
         form = str(rng.choice(post.formats))
         quality = int(rng.integers(post.quality[0], post.quality[1] + 1))
-        size = (max(1, round(made.image.width * factor)), max(1, round(made.image.height * factor)))
+        factor = max(factor, LEAST / min(made.image.size))
+        size = (round(made.image.width * factor), round(made.image.height * factor))
         image = made.image.resize(size, PIL.Image.Resampling.BICUBIC)
         mask = made.mask.resize(size, PIL.Image.Resampling.BILINEAR) if made.mask is not None else None
         return image, mask, form, None if form == "png" else quality
@@ -216,8 +220,10 @@ def pictures_in(folder: Path) -> list[Path]:
 
 
 def encoded(image: PIL.Image.Image, form: str, quality: int | None) -> bytes:
+    """A picture's bytes, without metadata; JPEG in full colour, as the marker writes it."""
     buffer = io.BytesIO()
-    image.save(buffer, form.upper(), **({} if quality is None else {"quality": quality}))
+    settings: dict[str, Any] = {} if quality is None else {"quality": quality}
+    image.save(buffer, form.upper(), **settings, **({"subsampling": 0} if form == "jpeg" else {}))
     return buffer.getvalue()
 
 

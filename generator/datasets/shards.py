@@ -30,7 +30,7 @@ LEAST_FREE = 64 * 1024 * 1024
 
 TEXTS = (
     "key", "label", "group", "mode", "recipe", "recipe_digest", "prompt", "negative", "model", "model_digest", "parent",
-    "split", "parameters", "guard_state", "guard_scores", "guard_reason", "format", "sha256", "pdq", "shard",
+    "split", "parameters", "guard_state", "guard_scores", "guard_reason", "format", "sha256", "pixels_sha256", "pdq", "shard",
 )  # fmt: skip
 SCHEMA = pa.schema(
     [(name, pa.string()) for name in TEXTS]
