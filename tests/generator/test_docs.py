@@ -10,4 +10,6 @@ PAGE = (Path(__file__).parents[2] / "docs" / "generator.md").read_text()
 def test_every_field_is_documented() -> None:
     for kind in (Recipe, Group, Post):
         for name, field in kind.model_fields.items():
-            assert f"| `{name}` | {field.description}" in PAGE, f"{kind.__name__}.{name} is missing in docs/generator.md"
+            assert f"| `{name}` | {field.description}" in PAGE, (
+                f"{kind.__name__}.{name} is missing in docs/generator.md"
+            )
