@@ -1,1 +1,1 @@
-"""Makes labelled synthetic images with diffusion models: guarded, marked, reproducible."""
+"""Makes labelled synthetic training data with diffusion models: guarded, marked and reproducible."""

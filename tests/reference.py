@@ -18,9 +18,9 @@ from api.app import create_app
 from detectors.catalogue import catalogue
 from detectors.registry import DETECTORS
 from moderation.application import Application
-from moderation.cli import app as cli
 from moderation.keys.service import SCOPES
 from moderation.settings import PREFIX, Settings
+from palisade import app as cli
 
 DOCS = Path(__file__).parents[1] / "docs"
 MADE = "<!-- Made from the code by `make docs`: edit the help texts there, not this page. -->\n\n"

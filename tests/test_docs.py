@@ -8,8 +8,8 @@ import typer.main
 from api.app import create_app
 from detectors.registry import DETECTORS
 from moderation.application import Application
-from moderation.cli import app as cli
 from moderation.settings import Settings
+from palisade import app as cli
 from tests.reference import DOCS, PAGES, commands, openapi
 
 ROOT = Path(__file__).parents[1]

@@ -1,4 +1,4 @@
-"""Imports point downwards only: api and dashboard → moderation → detectors; generator → detectors."""
+"""Imports point downwards only: api and dashboard → moderation → detectors; generator → detectors; palisade → both."""
 
 import ast
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[1]
 
 BELOW: dict[str, set[str]] = {
     "asgi": {"api", "dashboard", "moderation"},
+    "palisade": {"moderation", "generator"},
     "api": {"moderation", "detectors"},
     "dashboard": {"moderation", "detectors"},
     "moderation": {"detectors"},
@@ -25,6 +26,7 @@ TORCH = {"torch", "torchvision", "open_clip", "diffusers", "transformers", "acce
 
 def modules() -> Iterator[Path]:
     yield ROOT / "asgi.py"
+    yield ROOT / "palisade.py"
     for package in BELOW:
         yield from (ROOT / package).rglob("*.py")
 

@@ -1,0 +1,1 @@
+"""Autoencoders whose architecture diffusers does not have."""

@@ -1,0 +1,1 @@
+"""Datasets: WebDataset tar shards with a Parquet manifest."""

@@ -1,0 +1,19 @@
+"""The `palisade` command whole: the domain's commands and the generator's, which may not import each other."""
+
+from generator.commands import dataset, generate
+from moderation.cli import app
+from moderation.commands.console import errors_for_people
+from moderation.settings import settings
+
+app.add_typer(generate, name="generate")
+app.add_typer(dataset, name="dataset")
+
+
+def main() -> None:
+    """Run the command; our own errors end it with a message, not a trace."""
+    with errors_for_people():
+        app(obj=lambda: settings().models)
+
+
+if __name__ == "__main__":
+    main()
