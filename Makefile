@@ -5,16 +5,19 @@ BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check models docs demo format clean
+.PHONY: help serve test test-train check models docs demo format clean
 
 help: ## Show what can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 serve: .venv/base models ## Set everything up and serve API and dashboard on http://127.0.0.1:8000/
 	$(BIN)/palisade serve --local
 
 test: .venv/dev models ## Set everything up and run all tests
 	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+
+test-train: .venv/train models ## Install the extra for training (6.5 GB), and run the tests of training and of the generator
+	$(BIN)/python -m pytest $(ARGS) tests/generator tests/detectors/training
 
 check: .venv/dev ## Lint, types, import rules
 	$(BIN)/ruff check .
@@ -45,6 +48,10 @@ clean: ## Delete what `make` made here (not the data folder)
 
 .venv/base: .venv/bin/python pyproject.toml
 	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+.venv/train: .venv/dev
+	$(BIN)/pip install --quiet --editable '.[dev,train]'
 	@touch $@
 
 .venv/dev: .venv/base

@@ -1,9 +1,11 @@
 """Fixtures that every test may use."""
 
+import importlib.util
 import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -18,6 +20,21 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 def required(name: str) -> bool:
     """Whether this run must fail where something is missing, rather than skip (`PALISADE_TEST_REQUIRE_*=1`)."""
     return os.environ.get(f"PALISADE_TEST_REQUIRE_{name}") == "1"
+
+
+def missing_for_training() -> list[str]:
+    """The libraries of the extra `train` that are not installed."""
+    names = ("torch", "diffusers", "transformers", "peft", "pyarrow")
+    return [name for name in names if importlib.util.find_spec(name) is None]
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say what was left out, and how to run it."""
+    if missing := missing_for_training():
+        terminalreporter.write_line(
+            f"Tests of training and of the generator were left out: {', '.join(missing)} not installed. "
+            "`make test-train` installs the extra and runs them."
+        )
 
 
 @pytest.fixture(scope="session")
