@@ -14,7 +14,7 @@ from detectors.training.features import FeatureCache, Features
 
 Told = Callable[[str, int, int], None]
 
-VIEWS = (View("native", 0), View("laundered", 0))
+VIEWS: Mapping[View, int] = {View("native", 0): 1, View("laundered", 0): 1}
 
 
 @dataclass(frozen=True)
@@ -70,18 +70,25 @@ class Corpus:
 
 
 def build(
-    manifest: Path, cache: FeatureCache, views: Sequence[View] = VIEWS, told: Told = lambda what, done, total: None
+    manifest: Path,
+    cache: FeatureCache,
+    views: Mapping[View, int] = VIEWS,
+    told: Told = lambda what, done, total: None,
 ) -> Corpus:
     """The corpus of a manifest; features are read from the cache or computed. Raises DataError.
 
-    told: hears of progress: what is done, how many of how many.
+    views: each view with a number n: every n-th example is seen in it. told: hears of progress: what, how many, of all.
     """
     examples = _distinct(read_manifest(manifest), cache.folder)
     check_classes(examples)
     features = {}
-    for view in views:
-        features[view] = cache.features(examples, view, lambda done, total, v=view: told(str(v), done, total))
+    for view, every in views.items():
+        features[view] = cache.features(examples, view, _named(told, str(view)), every)
     return Corpus(tuple(examples), features, _digest(examples), cache.prepared, cache.model)
+
+
+def _named(told: Told, what: str) -> Callable[[int, int], None]:
+    return lambda done, total: told(what, done, total)
 
 
 def _digest(examples: Sequence[Example]) -> str:

@@ -39,15 +39,20 @@ def committee_learner(corpus: Corpus, config: Config, choice: Choice | None, tol
 
 def plain_clip_learner(corpus: Corpus) -> Learner:
     """The baseline of the field: logistic regression on the final embedding, scaled to unit length."""
-    unit = {v: f.embedding / np.linalg.norm(f.embedding, axis=1, keepdims=True) for v, f in corpus.views.items()}
+    unit = {view: _unit(features.embedding) for view, features in corpus.views.items()}
 
     def learn(train: NDArray[np.bool_], left_out: str) -> Scorer:  # noqa: ARG001 - makes no choice
-        rows = np.concatenate([embedding[train] for embedding in unit.values()])
-        positive = np.tile(corpus.generated[train], len(unit))
+        seen = {view: train & features.present for view, features in corpus.views.items()}
+        rows = np.concatenate([unit[view][mask] for view, mask in seen.items()])
+        positive = np.concatenate([corpus.generated[mask] for mask in seen.values()])
         head = fit(rows, positive, balanced(positive), PLAIN_STRENGTH)
         return lambda view: head(unit[view])
 
     return learn
+
+
+def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))
 
 
 def metadata_learner(corpus: Corpus, manifest: Path) -> Learner:

@@ -26,10 +26,12 @@ class Features:
     """Of one view of many examples, in their order.
 
     blocks: float32 (n, 12, 768), class tokens after each block. embedding: float32 (n, 512), not normalised.
+    present: which examples were seen in this view, (n,); the others' features are zero and must not be used.
     """
 
     blocks: NDArray[np.float32]
     embedding: NDArray[np.float32]
+    present: NDArray[np.bool_]
 
 
 class FeatureCache:
@@ -43,14 +45,17 @@ class FeatureCache:
         self.model = detector.runtime.identity("clip_vit_b16")
         self.prepared = hashlib.sha256(detector.runtime.verify("clip_vit_b16").read_bytes()).hexdigest()
 
-    def features(self, examples: Sequence[Example], view: View, progress: Progress = lambda done, total: None) -> Features:
-        """Every example's features of a view, read or computed. `progress` hears of each."""
-        blocks = np.empty((len(examples), BLOCKS, WIDTH), dtype=np.float32)
-        embedding = np.empty((len(examples), EMBEDDED), dtype=np.float32)
-        for number, example in enumerate(examples):
-            blocks[number], embedding[number] = self._of(example, view)
-            progress(number + 1, len(examples))
-        return Features(blocks, embedding)
+    def features(
+        self, examples: Sequence[Example], view: View, progress: Progress = lambda done, total: None, every: int = 1
+    ) -> Features:
+        """The features of every `every`-th example in a view, read or computed. `progress` hears of each."""
+        blocks = np.zeros((len(examples), BLOCKS, WIDTH), dtype=np.float32)
+        embedding = np.zeros((len(examples), EMBEDDED), dtype=np.float32)
+        present = np.arange(len(examples)) % every == 0
+        for number in np.flatnonzero(present):
+            blocks[number], embedding[number] = self._of(examples[number], view)
+            progress(int(number) + 1, len(examples))
+        return Features(blocks, embedding, present)
 
     def _of(self, example: Example, view: View) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         key = digest(example.path)

@@ -68,11 +68,14 @@ def _leave_family(corpus: Corpus, family: str, learner: Learner, folds: int) -> 
             logits = scorer(view)
             scores[view][held] = logits[held]
             scores[view][positive] += logits[positive] / folds
-    rows = np.flatnonzero(positive | real)
-    return {view: Scored(score[rows], corpus.generated[rows], rows) for view, score in scores.items()}
+    result = {}
+    for view, score in scores.items():
+        rows = np.flatnonzero((positive | real) & corpus.views[view].present)
+        result[view] = Scored(score[rows], corpus.generated[rows], rows)
+    return result
 
 
 def _leave_source(corpus: Corpus, source: str, learner: Learner) -> dict[View, Array]:
     held = np.array([not example.generated and example.source == source for example in corpus.examples])
     scorer = learner(~held, f"source {source}")
-    return {view: scorer(view)[held] for view in corpus.views}
+    return {view: scorer(view)[held & features.present] for view, features in corpus.views.items()}

@@ -68,14 +68,14 @@ def stacked(corpus: Corpus, rows: NDArray[np.bool_], block: int) -> tuple[NDArra
     Both classes weigh the same; inside a class a group weighs as the square root of its size, so that no generator and
     no source of photographs speaks for all.
     """
-    tokens = np.concatenate([features.blocks[rows, block - 1] for features in corpus.views.values()])
-    groups, positive = corpus.groups[rows], corpus.generated[rows]
-    names, place, counts = np.unique(groups, return_inverse=True, return_counts=True)
-    weights = balanced(positive) / np.sqrt(counts[place]) if len(names) else balanced(positive)
+    seen = [rows & features.present for features in corpus.views.values()]
+    tokens = np.concatenate([f.blocks[s, block - 1] for f, s in zip(corpus.views.values(), seen, strict=True)])
+    groups, positive = (np.concatenate([values[s] for s in seen]) for values in (corpus.groups, corpus.generated))
+    _, place, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    weights = 1 / np.sqrt(counts[place])
     for side in (positive, ~positive):
         weights[side] /= weights[side].sum()
-    times = len(corpus.views)
-    return tokens, np.tile(positive, times), np.tile(weights, times)
+    return tokens, positive, weights
 
 
 def fit_committee(corpus: Corpus, rows: NDArray[np.bool_], choice: Choice) -> Committee:
@@ -102,7 +102,7 @@ def choose(corpus: Corpus, rows: NDArray[np.bool_], config: Config, told: Told =
     for strength in config.strengths:
         votes = [_votes(corpus, train, test, config.blocks, strength) for train, test in splits]
         for chosen in _committees(config):
-            judged = float(np.mean([_judge(vote, chosen, corpus.generated[t]) for vote, (_, t) in zip(votes, splits)]))
+            judged = float(np.mean([_judge(vote, chosen) for vote in votes]))
             if judged > best.inside + 1e-9:
                 best = Choice(chosen, strength, judged)
         told(f"penalty {strength:g}: best so far blocks {best.blocks} at {best.strength:g} ({best.inside:.4f})")
@@ -116,17 +116,23 @@ def _committees(config: Config) -> list[tuple[int, ...]]:
 
 def _votes(
     corpus: Corpus, train: NDArray[np.bool_], test: NDArray[np.bool_], blocks: Sequence[int], strength: float
-) -> list[dict[int, Array]]:
-    """For each view, the logits of each block's head on the test examples."""
+) -> list[tuple[dict[int, Array], Flags]]:
+    """For each view, the logits of each block's head on the test examples, and which of them are generated."""
     committee = fit_committee(corpus, train, Choice(tuple(blocks), strength))
-    return [
-        dict(zip(blocks, committee.votes(features.blocks[test]).T, strict=True)) for features in corpus.views.values()
-    ]
+    scored = []
+    for features in corpus.views.values():
+        seen = test & features.present
+        votes = committee.votes(features.blocks[seen]).T
+        scored.append((dict(zip(blocks, votes, strict=True)), corpus.generated[seen]))
+    return scored
 
 
-def _judge(votes: list[dict[int, Array]], chosen: tuple[int, ...], positive: Flags) -> float:
-    scores = [np.mean([vote[block] for block in chosen], axis=0) for vote in votes]
-    return float(np.mean([(auc(score, positive) + recall_at(score, positive, 0.01)) / 2 for score in scores]))
+def _judge(votes: list[tuple[dict[int, Array], Flags]], chosen: tuple[int, ...]) -> float:
+    judged = []
+    for vote, positive in votes:
+        score = np.mean([vote[block] for block in chosen], axis=0)
+        judged.append((auc(score, positive) + recall_at(score, positive, 0.01)) / 2)
+    return float(np.mean(judged))
 
 
 def platt(logits: Array, positive: Flags, prevalence: float) -> tuple[float, float]:
