@@ -65,7 +65,9 @@ class SyntheticDetector(Detector):
         evidence = {
             "logit": round(logit, 4),
             "backbone": self.card.backbone,
-            "heads": {f"block {block}": round(float(vote), 4) for block, vote in zip(blocks, votes[worst], strict=True)},
+            "heads": {
+                f"block {block}": round(float(vote), 4) for block, vote in zip(blocks, votes[worst], strict=True)
+            },
         }
         frame = image.frames[worst].index if image.frame_count > 1 else None
         return [self.finding("synthetic", score, fpr=self.calibration.fpr(score), frame=frame, evidence=evidence)]

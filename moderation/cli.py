@@ -3,9 +3,10 @@
 import typer
 
 from moderation.banks import commands as banks
-from moderation.commands import db, events, keys, models, policy
+from moderation.commands import db, events, keys, models, policy, train
 from moderation.commands.chores import chores
 from moderation.commands.console import errors_for_people
+from moderation.commands.evaluate import evaluate
 from moderation.commands.scan import scan
 from moderation.commands.serve import serve
 from moderation.exchanges import commands as exchanges
@@ -20,10 +21,12 @@ app = typer.Typer(
 )
 app.command()(scan)
 app.command()(serve)
+app.command()(evaluate)
 app.command()(chores)
 for name, group in (
     ("models", models),
     ("policy", policy),
+    ("train", train),
     ("keys", keys),
     ("people", people),
     ("banks", banks),

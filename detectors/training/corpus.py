@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.training.data import Example, View, check_classes, digest, drop_duplicates, read_manifest
+from detectors.training.data import Example, View, check_classes, digest, drop_duplicates, read_manifest, silent
 from detectors.training.features import FeatureCache, Features
 
 Told = Callable[[str, int, int], None]
@@ -73,7 +73,7 @@ def build(
     manifest: Path,
     cache: FeatureCache,
     views: Mapping[View, int] = VIEWS,
-    told: Told = lambda what, done, total: None,
+    told: Told = silent,
 ) -> Corpus:
     """The corpus of a manifest; features are read from the cache or computed. Raises DataError.
 

@@ -72,6 +72,10 @@ class View:
         return f"{self.protocol}-{self.seed}"
 
 
+def silent(*_: object) -> None:
+    """Progress that nobody hears."""
+
+
 def read_manifest(manifest: Path) -> list[Example]:
     """The examples of a CSV with at least `file,label,source,family`, files relative to it, in the order of their names.
 

@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.card import verified
+from detectors.runtime import Runtime
+from detectors.synthetic import BACKBONE, WEIGHTS
 from detectors.training.corpus import Corpus
-from detectors.training.data import View
+from detectors.training.data import DataError, View
 from detectors.training.holdout import HeldOut, Learner, Scored, Scorer, hold_out
 from detectors.training.linear import Array, Flags, auc, balanced, calibration_error, fit, recall_at, threshold_at
 from detectors.training.synthetic import Choice, Config, choose, fit_committee, platt
@@ -61,7 +64,8 @@ def metadata_learner(corpus: Corpus, manifest: Path) -> Learner:
 
     def learn(train: NDArray[np.bool_], left_out: str) -> Scorer:  # noqa: ARG001 - makes no choice
         head = fit(rows[train], corpus.generated[train], balanced(corpus.generated[train]), 0.01)
-        return lambda view: head(rows)
+        logits = head(rows)
+        return dict.fromkeys(corpus.views, logits).__getitem__
 
     return learn
 
@@ -91,13 +95,38 @@ def measure(corpus: Corpus, manifest: Path, config: Config, choice: Choice | Non
         told(f"evaluating {name}")
         models[name] = figures(corpus, hold_out(corpus, learner, config.folds, told), config)
     return {
+        **_facts(corpus, config),
+        "choice": {"blocks": choice.blocks, "strength": choice.strength} if choice else "made inside every split",
+        "models": models,
+    }
+
+
+def measure_shipped(corpus: Corpus, manifest: Path, config: Config, runtime: Runtime) -> dict[str, Any]:
+    """The figures of the served model on images that it must not have been trained on. Raises DataError if it was."""
+    card, path = verified(WEIGHTS, "synthetic", runtime, BACKBONE)
+    if card.training["data"] == corpus.data:
+        raise DataError(f"{manifest} is what {card.identity} was trained on.", hint="Evaluate without --shipped.")
+    session = runtime.load(path)
+    scores = {view: session.run(["logit"], {"blocks": f.blocks})[0].astype(float) for view, f in corpus.views.items()}
+
+    def shipped(train: NDArray[np.bool_], left_out: str) -> Scorer:  # noqa: ARG001 - was trained elsewhere
+        return scores.__getitem__
+
+    held = hold_out(corpus, shipped, config.folds)
+    return {
+        **_facts(corpus, config),
+        "choice": card.training["choice"],
+        "models": {card.identity: figures(corpus, held, config, calibrated=True)},
+    }
+
+
+def _facts(corpus: Corpus, config: Config) -> dict[str, Any]:
+    return {
         "images": len(corpus.examples),
         "generated": int(corpus.generated.sum()),
         "data": corpus.data,
         "backbone": corpus.model,
         "config": config.as_dict(),
-        "choice": {"blocks": choice.blocks, "strength": choice.strength} if choice else "made inside every split",
-        "models": models,
     }
 
 
@@ -106,16 +135,19 @@ def _has_metadata(manifest: Path) -> bool:
         return {"bytes", "stored", "width", "height"} <= set(csv.DictReader(stream).fieldnames or ())
 
 
-def figures(corpus: Corpus, held: HeldOut, config: Config) -> dict[str, Any]:
-    """For each view: every family, their mean and worst, every source's false positives, the calibration error, curves."""
-    return {str(view): _view(corpus, held, view, config) for view in corpus.views}
+def figures(corpus: Corpus, held: HeldOut, config: Config, *, calibrated: bool = False) -> dict[str, Any]:
+    """For each view: every family, their mean and worst, every source's false positives, the calibration error, curves.
+
+    calibrated: the logits are log-odds already, and are not scaled.
+    """
+    return {str(view): _view(corpus, held, view, config, calibrated=calibrated) for view in corpus.views}
 
 
-def _view(corpus: Corpus, held: HeldOut, view: View, config: Config) -> dict[str, Any]:
+def _view(corpus: Corpus, held: HeldOut, view: View, config: Config, *, calibrated: bool) -> dict[str, Any]:
     families = {name: scored[view] for name, scored in held.families.items()}
     each = {name: _family(corpus, scored) for name, scored in families.items()}
     areas = [family["auc"] for family in each.values()]
-    probability, positive = _probabilities(held, view)
+    probability, positive = _probabilities(held, view, config.prevalence, calibrated=calibrated)
     return {
         "mean_auc": float(np.mean(areas)),
         "worst_auc": float(np.min(areas)),
@@ -169,7 +201,7 @@ def _interval(families: Mapping[str, Scored], figure: Callable[[Scored], float])
 
 def _sources(corpus: Corpus, held: HeldOut, view: View) -> dict[str, Any]:
     """False positives of each real source at the 1 % point of the others', by models that never saw the source."""
-    seen = {}
+    seen: dict[int, list[float]] = {}
     for scored in (scored[view] for scored in held.families.values()):
         for row, logit in zip(scored.rows[~scored.positive], scored.logits[~scored.positive], strict=True):
             seen.setdefault(int(row), []).append(float(logit))
@@ -188,12 +220,13 @@ def _sources(corpus: Corpus, held: HeldOut, view: View) -> dict[str, Any]:
     return result
 
 
-def _probabilities(held: HeldOut, view: View) -> tuple[Array, Flags]:
+def _probabilities(held: HeldOut, view: View, prevalence: float, *, calibrated: bool) -> tuple[Array, Flags]:
     """Probabilities of each left-out family by a scale fitted on the other families, so that none calibrates itself."""
     probability, positive = [], []
     for name, scored in held.families.items():
         others = [s[view] for other, s in held.families.items() if other != name] or [scored[view]]
-        slope, bias = platt(np.concatenate([s.logits for s in others]), np.concatenate([s.positive for s in others]), 0.5)
+        logits, labels = (np.concatenate([getattr(s, name) for s in others]) for name in ("logits", "positive"))
+        slope, bias = (1.0, 0.0) if calibrated else platt(logits, labels, prevalence)
         probability.append(1 / (1 + np.exp(-np.clip(slope * scored[view].logits + bias, -50, 50))))
         positive.append(scored[view].positive)
     return np.concatenate(probability), np.concatenate(positive)
@@ -204,7 +237,9 @@ def _roc(scored: Scored, points: int = 60) -> list[tuple[float, float]]:
     return [(float(rate), recall_at(scored.logits, scored.positive, rate) if rate < 1 else 1.0) for rate in rates]
 
 
-def _reliability(probability: Array, positive: Flags, weights: Array, bins: int = 10) -> list[tuple[float, float, float]]:
+def _reliability(
+    probability: Array, positive: Flags, weights: Array, bins: int = 10
+) -> list[tuple[float, float, float]]:
     """For each bin that holds anything: mean probability, share generated, share of the weight."""
     place = np.minimum((probability * bins).astype(int), bins - 1)
     rows = []

@@ -99,7 +99,9 @@ def write(
         "code": version("palisade"),
         "export_difference": apart,
     }
-    card = Card("synthetic", hashlib.sha256(served).hexdigest(), corpus.model, config.prevalence, made, dict(figures), limits)
+    card = Card(
+        "synthetic", hashlib.sha256(served).hexdigest(), corpus.model, config.prevalence, made, dict(figures), limits
+    )
     source = f"{len(negatives)} views of real images ({', '.join(corpus.sources)}), each scored by a model trained without its source"
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / "synthetic.onnx.part"

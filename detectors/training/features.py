@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.embedding import EmbeddingDetector
-from detectors.training.data import Example, View, decode, digest, render
+from detectors.training.data import Example, View, decode, digest, render, silent
 
 Progress = Callable[[int, int], None]
 BLOCKS, WIDTH, EMBEDDED = 12, 768, 512
@@ -46,15 +46,15 @@ class FeatureCache:
         self.prepared = hashlib.sha256(detector.runtime.verify("clip_vit_b16").read_bytes()).hexdigest()
 
     def features(
-        self, examples: Sequence[Example], view: View, progress: Progress = lambda done, total: None, every: int = 1
+        self, examples: Sequence[Example], view: View, progress: Progress = silent, every: int = 1
     ) -> Features:
         """The features of every `every`-th example in a view, read or computed. `progress` hears of each."""
         blocks = np.zeros((len(examples), BLOCKS, WIDTH), dtype=np.float32)
         embedding = np.zeros((len(examples), EMBEDDED), dtype=np.float32)
         present = np.arange(len(examples)) % every == 0
-        for number in np.flatnonzero(present):
+        for number in range(0, len(examples), every):
             blocks[number], embedding[number] = self._of(examples[number], view)
-            progress(int(number) + 1, len(examples))
+            progress(number + 1, len(examples))
         return Features(blocks, embedding, present)
 
     def _of(self, example: Example, view: View) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.training.corpus import Corpus
-from detectors.training.data import View, check_split
+from detectors.training.data import View, check_split, silent
 from detectors.training.linear import Array, Flags
 
 Scorer = Callable[[View], Array]
@@ -41,7 +41,7 @@ class HeldOut:
     sources: dict[str, dict[View, Array]]
 
 
-def hold_out(corpus: Corpus, learner: Learner, folds: int, told: Callable[[str], None] = lambda what: None) -> HeldOut:
+def hold_out(corpus: Corpus, learner: Learner, folds: int, told: Callable[[str], None] = silent) -> HeldOut:
     """Leave-one-family-out (its prompts left out too, real images by folds) and leave-one-source-out."""
     families = {}
     for family in corpus.families:

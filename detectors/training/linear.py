@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
-from scipy.stats import rankdata
 
 from detectors.training.data import DataError
 
@@ -61,9 +60,10 @@ def fit(rows: NDArray[np.floating], positive: Flags, weights: Array, strength: f
 
 def auc(scores: Array, positive: Flags) -> float:
     """Area under the ROC curve; ties count half."""
-    ranks = rankdata(scores)
-    count = int(positive.sum())
-    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * (len(scores) - count)))
+    negatives = np.sort(scores[~positive])
+    below = np.searchsorted(negatives, scores[positive], "left")
+    not_above = np.searchsorted(negatives, scores[positive], "right")
+    return float((below + not_above).mean() / 2 / len(negatives))
 
 
 def threshold_at(negatives: Array, rate: float) -> float:
@@ -87,4 +87,4 @@ def calibration_error(probability: Array, positive: Flags, weights: Array, bins:
 
 def balanced(positive: Flags, prevalence: float = 0.5) -> Array:
     """Weights that give the positives a total of `prevalence` and the negatives the rest."""
-    return np.where(positive, prevalence / positive.sum(), (1 - prevalence) / (~positive).sum())
+    return np.asarray(np.where(positive, prevalence / positive.sum(), (1 - prevalence) / (~positive).sum()))

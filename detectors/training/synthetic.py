@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.training.corpus import Corpus
+from detectors.training.data import silent
 from detectors.training.linear import Array, Flags, Linear, auc, balanced, fit, recall_at
 
 Told = Callable[[str], None]
@@ -27,8 +28,8 @@ class Config:
     views: `protocol-seed` of each view that is learned from.
     """
 
-    blocks: tuple[int, ...] = (6, 7, 8, 9, 10, 11, 12)
-    strengths: tuple[float, ...] = (0.003, 0.03, 0.3)
+    blocks: tuple[int, ...] = (7, 8, 9, 10, 11, 12)
+    strengths: tuple[float, ...] = (0.03, 0.3, 1.0)
     committee: int = 4
     prevalence: float = 0.5
     folds: int = 5
@@ -83,7 +84,7 @@ def fit_committee(corpus: Corpus, rows: NDArray[np.bool_], choice: Choice) -> Co
     return Committee({block: fit(*stacked(corpus, rows, block), choice.strength) for block in choice.blocks})
 
 
-def choose(corpus: Corpus, rows: NDArray[np.bool_], config: Config, told: Told = lambda what: None) -> Choice:
+def choose(corpus: Corpus, rows: NDArray[np.bool_], config: Config, told: Told = silent) -> Choice:
     """The blocks and the penalty that do best on families left out, among the examples that `rows` marks.
 
     Each family in turn, and a fold of the real images, is scored by heads that saw neither; a committee is judged by the
