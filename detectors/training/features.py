@@ -7,6 +7,7 @@ interrupted extraction goes on where it was.
 
 import hashlib
 import os
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +74,7 @@ def _read(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
     try:
         with np.load(path, allow_pickle=False) as held:
             blocks, embedding = held["blocks"].astype(np.float32), held["embedding"].astype(np.float32)
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
     return (blocks, embedding) if blocks.shape == (BLOCKS, WIDTH) and embedding.shape == (EMBEDDED,) else None
 

@@ -45,7 +45,7 @@ def test_features_are_computed_once(manifest: Path, cache: FeatureCache, monkeyp
 
 def test_a_damaged_file_is_computed_again(manifest: Path, cache: FeatureCache) -> None:
     first = build(manifest, cache, {VIEW: 1})
-    next(cache.folder.rglob("*.npz")).write_bytes(b"PK broken")
+    next(cache.folder.rglob("*.npz")).write_bytes(b"PK\x03\x04 broken")
 
     assert np.array_equal(build(manifest, cache, {VIEW: 1}).views[VIEW].blocks, first.views[VIEW].blocks)
 
