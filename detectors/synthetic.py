@@ -9,22 +9,28 @@ from detectors.base import Detector, Field, Finding, Label
 from detectors.calibration import Calibration
 from detectors.card import verified
 from detectors.image import Image
-from detectors.runtime import Runtime
+from detectors.runtime import Runtime, file_sha256
 
 WEIGHTS = Path(__file__).with_name("weights")
 BACKBONE = "clip_vit_b16"
 
 
+def _version() -> str:
+    """Of the method and the shipped model, so that pictures are measured anew when another model ships."""
+    path = WEIGHTS / "synthetic.onnx"
+    return f"2+{file_sha256(path)[:12]}" if path.is_file() else "2"
+
+
 class SyntheticDetector(Detector):
     """Pictures made by a generative model: linear heads on the class tokens of CLIP's blocks, which every scan computes.
 
-    `score` is the probability of generation where half the pictures are generated; `fpr` is counted on real images of
-    sources that the scoring model had never seen. An animation gets its most suspicious frame. What it was trained on,
+    `score` is the probability of generation where half the pictures are generated; `fpr` is counted on real images
+    that the scoring models had not seen. An animation gets its most suspicious frame. What it was trained on,
     its figures and its limits are in `weights/synthetic.card.json` and docs/training.md.
     """
 
     name = "synthetic"
-    version = "2"
+    version = _version()
     cost_ms = 0.2
     needs = ("blocks",)
     labels = (
@@ -45,10 +51,6 @@ class SyntheticDetector(Detector):
 
     @property
     def model(self) -> str:
-        return self.card.identity
-
-    def state(self, tenant: str) -> str:  # noqa: ARG002 - the same model for every tenant
-        """The model's identity: another model measures anew."""
         return self.card.identity
 
     def detect(self, images: Sequence[Image]) -> list[list[Finding]]:

@@ -14,7 +14,7 @@ from detectors.training.features import FeatureCache, Features
 
 Told = Callable[[str, int, int], None]
 
-VIEWS: Mapping[View, int] = {View("native", 0): 1, View("laundered", 0): 1}
+VIEWS: Mapping[View, int] = {View("native", 0): 1, View("matched", 0): 1, View("laundered", 0): 1}
 
 
 @dataclass(frozen=True)

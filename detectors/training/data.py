@@ -157,7 +157,7 @@ def render(picture: PIL.Image.Image, view: View, key: str) -> Frame:
     """A picture as a view shows it. Depends on the pixels, the view and `key` (the file's digest) only.
 
     Native: resampled by 0.55 to 1, saved at quality 75 to 96. Laundered: short side 256 to 512 px, quality 60 to 95.
-    Matched (training only): short side 140 to 400 px, quality 65 to 96, so that small pictures are of both classes.
+    Matched: short side 140 to 400 px, quality 65 to 96, so that small pictures are of both classes.
     Nothing is enlarged. JPEG and WebP alike, whichever class it is.
     """
     seed = hashlib.sha256(f"{key}:{view}".encode()).digest()[:8]

@@ -157,6 +157,7 @@ def _view(corpus: Corpus, held: HeldOut, view: View, config: Config, *, calibrat
         "ece": calibration_error(probability, positive, balanced(positive, config.prevalence)),
         "families": each,
         "sources": _sources(corpus, held, view),
+        "errors": {name: _errors(corpus, scored) for name, scored in families.items()},
         "roc": {name: _roc(scored) for name, scored in families.items()},
         "reliability": _reliability(probability, positive, balanced(positive, config.prevalence)),
     }
@@ -230,6 +231,15 @@ def _probabilities(held: HeldOut, view: View, prevalence: float, *, calibrated: 
         probability.append(1 / (1 + np.exp(-np.clip(slope * scored[view].logits + bias, -50, 50))))
         positive.append(scored[view].positive)
     return np.concatenate(probability), np.concatenate(positive)
+
+
+def _errors(corpus: Corpus, scored: Scored, count: int = 5) -> dict[str, list[str]]:
+    """The files that were misjudged most: real ones with the highest logits, generated ones with the lowest."""
+    real, made = np.flatnonzero(~scored.positive), np.flatnonzero(scored.positive)
+    highest = real[np.argsort(-scored.logits[real])][:count]
+    lowest = made[np.argsort(scored.logits[made])][:count]
+    sides = {"real": highest, "generated": lowest}
+    return {side: [corpus.examples[scored.rows[place]].file for place in places] for side, places in sides.items()}
 
 
 def _roc(scored: Scored, points: int = 60) -> list[tuple[float, float]]:

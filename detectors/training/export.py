@@ -85,7 +85,7 @@ def write(
 ) -> Card:
     """Check the export and write `synthetic.{onnx,card.json,calibration.json}`, the card last.
 
-    negatives: probabilities of real images by models that never saw their source.
+    negatives: probabilities of real images by models that did not see them.
     """
     served = graph(committee, *scale)
     apart = max(check_export(served, committee, *scale, features.blocks) for features in corpus.views.values())
@@ -95,6 +95,7 @@ def write(
         "seeds": "none drawn in the fit; views by their number, the bootstrap by 0",
         "data": corpus.data,
         "images": len(corpus.examples),
+        "views": {str(view): int(features.present.sum()) for view, features in corpus.views.items()},
         "features": corpus.backbone,
         "code": version("palisade"),
         "export_difference": apart,
@@ -102,7 +103,7 @@ def write(
     card = Card(
         "synthetic", hashlib.sha256(served).hexdigest(), corpus.model, config.prevalence, made, dict(figures), limits
     )
-    source = f"{len(negatives)} views of real images ({', '.join(corpus.sources)}), each scored by a model trained without its source"
+    source = f"{len(negatives)} views of real images ({', '.join(corpus.sources)}), each scored by models that did not see the picture; shares below 0.02 are extrapolated"
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / "synthetic.onnx.part"
     part.write_bytes(served)

@@ -30,6 +30,7 @@ def html(evaluation: Mapping[str, Any]) -> str:
         first = next(iter(models.values()))
         parts += [f"<h2>{escape(view)}</h2>", _summary(models), _families(first), _sources(models)]
         parts += [_curves(first["roc"]), _reliability(first["reliability"])]
+        parts.append(_errors(first["errors"]))
     return "\n".join(parts) + "</html>\n"
 
 
@@ -78,6 +79,11 @@ def _sources(models: Mapping[str, Any]) -> str:
         for source, own in model["sources"].items():
             rows.append([source, name, str(own["images"]), f"{own['fpr_seen']:.3f}", f"{own['fpr_unseen']:.3f}"])
     return _table(("real source", "model", "images", "FPR at the 1 % point", "the same, source never seen"), rows)
+
+
+def _errors(errors: Mapping[str, Mapping[str, Sequence[str]]]) -> str:
+    rows = [[family, side, ", ".join(files)] for family, sides in errors.items() for side, files in sides.items()]
+    return _table(("family left out", "misjudged most", "files"), rows)
 
 
 def _curves(curves: Mapping[str, Sequence[tuple[float, float]]]) -> str:

@@ -3,7 +3,7 @@
 Early blocks see textures, late blocks see things. Traces of generation sit between, so each chosen block's class token
 gets its own standardised L2 logistic regression, and the committee's logit is their mean. Which blocks, and how strong the
 penalty, is chosen on families of generators that were left out of the fit, inside the training data only. The score is
-a probability at equal odds; `fpr` is calibrated on real images of sources that the scoring model never saw.
+a probability at equal odds; `fpr` is calibrated on real images that the scoring models did not see.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,6 @@ class Config:
     """What is tried. blocks: 1 to 12. strengths: of the L2 penalty. committee: most blocks that vote together.
 
     prevalence: share of generated pictures at which the score is a probability. folds: of the real images, in tests.
-    views: `protocol-seed` of each view that is learned from.
     """
 
     blocks: tuple[int, ...] = (7, 8, 9, 10, 11, 12)
@@ -33,7 +32,6 @@ class Config:
     committee: int = 4
     prevalence: float = 0.5
     folds: int = 5
-    views: tuple[str, ...] = ("native-0", "laundered-0")
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)

@@ -25,14 +25,14 @@ def evaluate(
     ] = False,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report with curves to this file.")] = None,
     cache: Cache = None,
-    laundered_every: Every = 1,
+    every: Every = 1,
 ) -> None:
     """Measure `synthetic` beside plain CLIP and a baseline of the files' metadata.
 
     By default every family of generators (with its prompts), and every source of real images, is scored by models that were
     trained without it. `--shipped` scores another set with the model that is served.
     """
-    corpus = corpus_of(images, cache, laundered_every)
+    corpus = corpus_of(images, cache, every)
     if shipped:
         figures = measure_shipped(corpus, images, Config(), Runtime(settings().models))
     else:

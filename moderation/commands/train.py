@@ -23,7 +23,7 @@ Data = Annotated[Path, typer.Option(help="Manifest of labelled images: CSV with 
 Cache = Annotated[
     Path | None, typer.Option(help="Folder for features, so that work is done once. Default: in the data folder.")
 ]
-Every = Annotated[int, typer.Option(min=1, help="Launder every n-th picture only, where time is short.")]
+Every = Annotated[int, typer.Option(min=1, help="See every n-th picture only in the two other views than the native one, where time is short.")]
 
 
 @app.callback()
@@ -35,7 +35,7 @@ def group() -> None:
 def synthetic(
     data: Data,
     cache: Cache = None,
-    laundered_every: Every = 1,
+    every: Every = 1,
     folder: Annotated[
         Path | None, typer.Option("--out", help="Where the model goes. Default: where it is served from.")
     ] = None,
@@ -44,7 +44,7 @@ def synthetic(
 
     Interrupted, it goes on from the features it has. The same data and version give the same model.
     """
-    corpus = corpus_of(data, cache, laundered_every)
+    corpus = corpus_of(data, cache, every)
     card = train(corpus, Config(), folder or WEIGHTS, say)
     for view, figures in card.figures.items():
         out.print(
@@ -59,11 +59,11 @@ def say(what: str) -> None:
     err.print(what, style="dim", highlight=False)
 
 
-def corpus_of(data: Path, cache: Path | None, laundered_every: int) -> Corpus:
+def corpus_of(data: Path, cache: Path | None, every: int) -> Corpus:
     """The corpus of a manifest, with a bar while features are computed. Raises DataError or ModelError."""
     config = settings()
     features = FeatureCache(cache or config.data_dir / "features", EmbeddingDetector(Runtime(config.models)))
-    views = {View("native", 0): 1, View("laundered", 0): laundered_every}
+    views = {View("native", 0): 1, View("matched", 0): every, View("laundered", 0): every}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         tasks = {str(view): bar.add_task(str(view), total=None) for view in views}
