@@ -72,7 +72,7 @@ class FeatureCache:
 def _read(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
     """The features in a file; None when it is missing or damaged, so that they are computed again."""
     try:
-        with np.load(path, allow_pickle=False) as held:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as held:
             blocks, embedding = held["blocks"].astype(np.float32), held["embedding"].astype(np.float32)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None

@@ -14,10 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.training.corpus import Corpus
-from detectors.training.data import silent
+from detectors.training.data import DataError, silent
 from detectors.training.linear import Array, Flags, Linear, auc, balanced, fit, recall_at
 
 Told = Callable[[str], None]
+
+FEWEST = 8
+"""Pictures of each class below which a left-out family says nothing about a choice."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +103,14 @@ def choose(corpus: Corpus, rows: NDArray[np.bool_], config: Config, told: Told =
     best = Choice((), 0.0, -1.0)
     for strength in config.strengths:
         votes = [_votes(corpus, train, test, config.blocks, strength) for train, test in splits]
+        judges = [vote for split in votes for vote in split]
+        if not judges:
+            raise DataError(
+                f"No family left out has {FEWEST} pictures to choose by.",
+                hint="Give at least two families of generators, with more pictures.",
+            )
         for chosen in _committees(config):
-            judged = float(np.mean([_judge(vote, chosen) for vote in votes]))
+            judged = float(np.mean([_judge(vote, chosen) for vote in judges]))
             if judged > best.inside + 1e-9:
                 best = Choice(chosen, strength, judged)
         told(f"penalty {strength:g}: best so far blocks {best.blocks} at {best.strength:g} ({best.inside:.4f})")
@@ -116,22 +125,22 @@ def _committees(config: Config) -> list[tuple[int, ...]]:
 def _votes(
     corpus: Corpus, train: NDArray[np.bool_], test: NDArray[np.bool_], blocks: Sequence[int], strength: float
 ) -> list[tuple[dict[int, Array], Flags]]:
-    """For each view, the logits of each block's head on the test examples, and which of them are generated."""
+    """For each view with enough examples, the logits of each block's head, and which examples are generated."""
     committee = fit_committee(corpus, train, Choice(tuple(blocks), strength))
     scored = []
     for features in corpus.views.values():
         seen = test & features.present
+        if corpus.generated[seen].sum() < FEWEST or (~corpus.generated[seen]).sum() < FEWEST:
+            continue
         votes = committee.votes(features.blocks[seen]).T
         scored.append((dict(zip(blocks, votes, strict=True)), corpus.generated[seen]))
     return scored
 
 
-def _judge(votes: list[tuple[dict[int, Array], Flags]], chosen: tuple[int, ...]) -> float:
-    judged = []
-    for vote, positive in votes:
-        score = np.mean([vote[block] for block in chosen], axis=0)
-        judged.append((auc(score, positive) + recall_at(score, positive, 0.01)) / 2)
-    return float(np.mean(judged))
+def _judge(votes: tuple[dict[int, Array], Flags], chosen: tuple[int, ...]) -> float:
+    logits, positive = votes
+    score = np.asarray(np.mean([logits[block] for block in chosen], axis=0))
+    return (auc(score, positive) + recall_at(score, positive, 0.01)) / 2
 
 
 def platt(logits: Array, positive: Flags, prevalence: float) -> tuple[float, float]:
