@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from detectors.base import Detector, Field, Finding, Label
+from detectors.base import Detector, Finding, Label
 from detectors.calibration import Calibration
 from detectors.card import verified
 from detectors.image import Image
@@ -33,15 +33,7 @@ class SyntheticDetector(Detector):
     version = _version()
     cost_ms = 0.2
     needs = ("blocks",)
-    labels = (
-        Label(
-            "synthetic",
-            "The picture was made by a generative model.",
-            scored=True,
-            calibrated=True,
-            fields={"logit": Field("float", "Log-odds behind the score.")},
-        ),
-    )
+    labels = (Label("synthetic", "The picture was made by a generative model.", scored=True, calibrated=True),)
 
     def __init__(self, runtime: Runtime, folder: Path = WEIGHTS) -> None:
         super().__init__(runtime)

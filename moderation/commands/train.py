@@ -23,7 +23,12 @@ Data = Annotated[Path, typer.Option(help="Manifest of labelled images: CSV with 
 Cache = Annotated[
     Path | None, typer.Option(help="Folder for features, so that work is done once. Default: in the data folder.")
 ]
-Every = Annotated[int, typer.Option(min=1, help="See every n-th picture only in the two other views than the native one, where time is short.")]
+Every = Annotated[
+    int,
+    typer.Option(
+        min=1, help="See every n-th picture only in the two other views than the native one, where time is short."
+    ),
+]
 
 
 @app.callback()
