@@ -1,5 +1,6 @@
 """Choosing, fitting, holding out, exporting and reporting, on made-up features."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import pytest
 
 from detectors.card import Card
 from detectors.errors import ModelError
+from detectors.runtime import Runtime
+from detectors.synthetic import WEIGHTS
 from detectors.training.corpus import Corpus
-from detectors.training.data import View
-from detectors.training.evaluate import committee_learner, figures, plain_clip_learner
+from detectors.training.data import DataError, View
+from detectors.training.evaluate import committee_learner, figures, measure_shipped, plain_clip_learner
 from detectors.training.export import check_export, graph
 from detectors.training.holdout import hold_out
 from detectors.training.report import html
@@ -97,3 +100,26 @@ def test_training_twice_gives_the_same_model(corpus: Corpus, tmp_path: Path) -> 
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert names == ["synthetic.calibration.json", "synthetic.card.json", "synthetic.onnx"]
     assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in names)
+
+
+def test_the_shipped_model_is_measured_on_other_pictures(corpus: Corpus, runtime: Runtime) -> None:
+    evaluation = measure_shipped(corpus, Path("other.csv"), SMALL, runtime)
+
+    ((name, model),) = evaluation["models"].items()
+    assert name == Card.read(WEIGHTS, "synthetic").identity
+    assert 0 <= model["native-0"]["mean_auc"] <= 1
+    assert html(evaluation).count("<svg") == 4
+
+
+def test_the_shipped_model_is_not_measured_on_what_it_learned_from(corpus: Corpus, runtime: Runtime) -> None:
+    seen = dataclasses.replace(corpus, data=Card.read(WEIGHTS, "synthetic").training["data"])
+
+    with pytest.raises(DataError, match="was trained on"):
+        measure_shipped(seen, Path("same.csv"), SMALL, runtime)
+
+
+def test_too_few_pictures_to_choose_by_are_refused() -> None:
+    few = make_corpus(18)
+
+    with pytest.raises(DataError, match="to choose by"):
+        choose(few, np.ones(18, dtype=bool), SMALL)
