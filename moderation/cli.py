@@ -6,6 +6,7 @@ from moderation.banks import commands as banks
 from moderation.commands import db, events, keys, models, policy, prompt, train
 from moderation.commands.chores import chores
 from moderation.commands.console import errors_for_people
+from moderation.commands.evaluate import evaluate
 from moderation.commands.scan import scan
 from moderation.commands.serve import serve
 from moderation.exchanges import commands as exchanges
@@ -20,6 +21,7 @@ app = typer.Typer(
 )
 app.command()(scan)
 app.command()(serve)
+app.command()(evaluate)
 app.command()(chores)
 for name, group in (
     ("models", models),

@@ -1,1 +1,1 @@
-"""How Palisade's own detectors are trained. Only commands of the `train` extra import what needs torch."""
+"""Training and honest evaluation of the detectors that this project makes itself. Serving imports nothing of it."""

@@ -42,8 +42,10 @@ def test_a_form_gets_a_verdict_with_its_evidence(client: TestClient) -> None:
     found = labels(scan)
     assert found["nsfw"]["model"] == "open_nsfw@864bb37bf886"
     assert 0 < found["nsfw"]["fpr"] <= 1
-    assert found["synthetic"]["status"] == "skipped"
-    assert set(scan["timings"]) >= {"open", "signals", "provenance", "nsfw", "faces", "embedding", "total"}
+    assert found["synthetic"]["status"] == "ok"
+    assert found["synthetic"]["model"].startswith("synthetic@")
+    assert found["swap"]["reason"] == "no model"
+    assert set(scan["timings"]) >= {"open", "signals", "provenance", "nsfw", "faces", "embedding", "synthetic", "total"}
 
 
 def test_bare_bytes_take_their_context_from_the_query(client: TestClient) -> None:

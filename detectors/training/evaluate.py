@@ -1,0 +1,261 @@
+"""Honest figures for `synthetic`: left-out families and sources, beside the baselines, with their uncertainty."""
+
+import csv
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.card import verified
+from detectors.runtime import Runtime
+from detectors.synthetic import BACKBONE, WEIGHTS
+from detectors.training.corpus import Corpus
+from detectors.training.data import DataError, View
+from detectors.training.holdout import HeldOut, Learner, Scored, Scorer, hold_out
+from detectors.training.linear import Array, Flags, auc, balanced, calibration_error, fit, recall_at, threshold_at
+from detectors.training.synthetic import Choice, Config, choose, fit_committee, platt
+
+RATES = (0.001, 0.01, 0.05)
+BOOTSTRAP = 500
+PLAIN_STRENGTH = 0.03
+
+Told = Callable[[str], None]
+
+
+def committee_learner(corpus: Corpus, config: Config, choice: Choice | None, told: Told) -> Learner:
+    """The model that ships. Without a choice it is made once for every left-out family or source, without it."""
+    made: dict[str, Choice] = {}
+
+    def learn(train: NDArray[np.bool_], left_out: str) -> Scorer:
+        if choice is None and left_out not in made:
+            kind, name = left_out.split(" ", 1)
+            sees = corpus.without_family(name) if kind == "family" else train
+            made[left_out] = choose(corpus, sees, config)
+            told(f"{left_out} left out: blocks {made[left_out].blocks}, penalty {made[left_out].strength:g}")
+        committee = fit_committee(corpus, train, choice or made[left_out])
+        return lambda view: committee(corpus.views[view].blocks)
+
+    return learn
+
+
+def plain_clip_learner(corpus: Corpus) -> Learner:
+    """The baseline of the field: logistic regression on the final embedding, scaled to unit length."""
+    unit = {view: _unit(features.embedding) for view, features in corpus.views.items()}
+
+    def learn(train: NDArray[np.bool_], left_out: str) -> Scorer:  # noqa: ARG001 - makes no choice
+        seen = {view: train & features.present for view, features in corpus.views.items()}
+        rows = np.concatenate([unit[view][mask] for view, mask in seen.items()])
+        positive = np.concatenate([corpus.generated[mask] for mask in seen.values()])
+        head = fit(rows, positive, balanced(positive), PLAIN_STRENGTH)
+        return lambda view: head(unit[view])
+
+    return learn
+
+
+def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))
+
+
+def metadata_learner(corpus: Corpus, manifest: Path) -> Learner:
+    """What the raw files give away without a pixel: their format, size, dimensions and bytes per pixel."""
+    rows = _metadata(corpus, manifest)
+
+    def learn(train: NDArray[np.bool_], left_out: str) -> Scorer:  # noqa: ARG001 - makes no choice
+        head = fit(rows[train], corpus.generated[train], balanced(corpus.generated[train]), 0.01)
+        logits = head(rows)
+        return dict.fromkeys(corpus.views, logits).__getitem__
+
+    return learn
+
+
+def _metadata(corpus: Corpus, manifest: Path) -> Array:
+    with manifest.open(newline="", encoding="utf-8") as stream:
+        rows = {row["file"]: row for row in csv.DictReader(stream)}
+    facts = []
+    for example in corpus.examples:
+        row = rows[example.file]
+        width, height, size = (float(row[name]) for name in ("width", "height", "bytes"))
+        stored = row["stored"].upper()
+        sides = sorted((np.log(width), np.log(height)))
+        facts.append([np.log(size), *sides, np.log(size / width / height), sides[1] - sides[0], width == height,
+                      stored.startswith("JPEG"), stored.startswith("PNG"), stored.startswith("WEBP")])  # fmt: skip
+    first = np.array(facts, dtype=np.float64)
+    return np.concatenate([first, first[:, :5] ** 2], axis=1)
+
+
+def measure(corpus: Corpus, manifest: Path, config: Config, choice: Choice | None, told: Told) -> dict[str, Any]:
+    """The whole evaluation as JSON values: `synthetic`, `plain_clip` and, where the manifest has the columns, `metadata`."""
+    learners = {"synthetic": committee_learner(corpus, config, choice, told), "plain_clip": plain_clip_learner(corpus)}
+    if _has_metadata(manifest):
+        learners["metadata"] = metadata_learner(corpus, manifest)
+    models = {}
+    for name, learner in learners.items():
+        told(f"evaluating {name}")
+        models[name] = figures(corpus, hold_out(corpus, learner, config.folds, told), config)
+    return {
+        **_facts(corpus, config),
+        "choice": {"blocks": choice.blocks, "strength": choice.strength} if choice else "made inside every split",
+        "models": models,
+    }
+
+
+def measure_shipped(corpus: Corpus, manifest: Path, config: Config, runtime: Runtime) -> dict[str, Any]:
+    """The figures of the served model on images that it must not have been trained on. Raises DataError if it was."""
+    card, path = verified(WEIGHTS, "synthetic", runtime, BACKBONE)
+    if card.training["data"] == corpus.data:
+        raise DataError(f"{manifest} is what {card.identity} was trained on.", hint="Evaluate without --shipped.")
+    session = runtime.load(path)
+    scores = {view: session.run(["logit"], {"blocks": f.blocks})[0].astype(float) for view, f in corpus.views.items()}
+
+    def shipped(train: NDArray[np.bool_], left_out: str) -> Scorer:  # noqa: ARG001 - was trained elsewhere
+        return scores.__getitem__
+
+    held = hold_out(corpus, shipped, config.folds)
+    return {
+        **_facts(corpus, config),
+        "choice": card.training["choice"],
+        "models": {card.identity: figures(corpus, held, config, calibrated=True)},
+    }
+
+
+def _facts(corpus: Corpus, config: Config) -> dict[str, Any]:
+    return {
+        "images": len(corpus.examples),
+        "generated": int(corpus.generated.sum()),
+        "data": corpus.data,
+        "backbone": corpus.model,
+        "config": config.as_dict(),
+    }
+
+
+def _has_metadata(manifest: Path) -> bool:
+    with manifest.open(newline="", encoding="utf-8") as stream:
+        return {"bytes", "stored", "width", "height"} <= set(csv.DictReader(stream).fieldnames or ())
+
+
+def figures(corpus: Corpus, held: HeldOut, config: Config, *, calibrated: bool = False) -> dict[str, Any]:
+    """For each view: every family, their mean and worst, every source's false positives, the calibration error, curves.
+
+    calibrated: the logits are log-odds already, and are not scaled.
+    """
+    return {str(view): _view(corpus, held, view, config, calibrated=calibrated) for view in corpus.views}
+
+
+def _view(corpus: Corpus, held: HeldOut, view: View, config: Config, *, calibrated: bool) -> dict[str, Any]:
+    families = {name: scored[view] for name, scored in held.families.items()}
+    each = {name: _family(corpus, scored) for name, scored in families.items()}
+    areas = [family["auc"] for family in each.values()]
+    probability, positive = _probabilities(held, view, config.prevalence, calibrated=calibrated)
+    return {
+        "mean_auc": float(np.mean(areas)),
+        "worst_auc": float(np.min(areas)),
+        "mean_auc_interval": _interval(families, lambda scored: auc(scored.logits, scored.positive)),
+        **{f"recall_at_{rate:g}": float(np.mean([f[f"recall_at_{rate:g}"] for f in each.values()])) for rate in RATES},
+        "recall_at_0.01_interval": _interval(families, lambda s: recall_at(s.logits, s.positive, 0.01)),
+        "ece": calibration_error(probability, positive, balanced(positive, config.prevalence)),
+        "families": each,
+        "sources": _sources(corpus, held, view),
+        "errors": {name: _errors(corpus, scored) for name, scored in families.items()},
+        "roc": {name: _roc(scored) for name, scored in families.items()},
+        "reliability": _reliability(probability, positive, balanced(positive, config.prevalence)),
+    }
+
+
+def _family(corpus: Corpus, scored: Scored) -> dict[str, Any]:
+    generators = sorted({corpus.examples[row].source for row in scored.rows[scored.positive]})
+    names = np.array([corpus.examples[row].source for row in scored.rows])
+    return {
+        "images": int(scored.positive.sum()),
+        "auc": auc(scored.logits, scored.positive),
+        **{f"recall_at_{rate:g}": recall_at(scored.logits, scored.positive, rate) for rate in RATES},
+        "generators": {
+            name: {
+                "images": int((names == name).sum()),
+                "auc": _subset(auc, scored, names == name),
+                "recall_at_0.01": _subset(lambda s, p: recall_at(s, p, 0.01), scored, names == name),
+            }
+            for name in generators
+        },
+    }
+
+
+def _subset(figure: Callable[[Array, Flags], float], scored: Scored, members: Flags) -> float:
+    rows = ~scored.positive | members
+    return figure(scored.logits[rows], scored.positive[rows])
+
+
+def _interval(families: Mapping[str, Scored], figure: Callable[[Scored], float]) -> list[float]:
+    """95 % bootstrap interval of the mean over families: pictures and real images drawn anew, by seed 0."""
+    random = np.random.default_rng(0)
+    means = []
+    for _ in range(BOOTSTRAP):
+        drawn = []
+        for scored in families.values():
+            sides = [np.flatnonzero(scored.positive), np.flatnonzero(~scored.positive)]
+            rows = np.concatenate([random.choice(side, len(side)) for side in sides])
+            drawn.append(figure(Scored(scored.logits[rows], scored.positive[rows], scored.rows[rows])))
+        means.append(np.mean(drawn))
+    return [float(value) for value in np.quantile(means, [0.025, 0.975])]
+
+
+def _sources(corpus: Corpus, held: HeldOut, view: View) -> dict[str, Any]:
+    """False positives of each real source at the 1 % point of the others', by models that never saw the source."""
+    seen: dict[int, list[float]] = {}
+    for scored in (scored[view] for scored in held.families.values()):
+        for row, logit in zip(scored.rows[~scored.positive], scored.logits[~scored.positive], strict=True):
+            seen.setdefault(int(row), []).append(float(logit))
+    within = {row: float(np.mean(logits)) for row, logits in seen.items()}
+    pooled = threshold_at(np.array(list(within.values())), 0.01)
+    result = {}
+    for source, logits in held.sources.items():
+        mine = [within[row] for row in within if corpus.examples[row].source == source]
+        others = np.array([within[row] for row in within if corpus.examples[row].source != source])
+        unseen = logits[view]
+        result[source] = {
+            "images": len(unseen),
+            "fpr_seen": float(np.mean(np.array(mine) >= pooled)),
+            "fpr_unseen": float(np.mean(unseen >= (threshold_at(others, 0.01) if len(others) else pooled))),
+        }
+    return result
+
+
+def _probabilities(held: HeldOut, view: View, prevalence: float, *, calibrated: bool) -> tuple[Array, Flags]:
+    """Probabilities of each left-out family by a scale fitted on the other families, so that none calibrates itself."""
+    probability, positive = [], []
+    for name, scored in held.families.items():
+        others = [s[view] for other, s in held.families.items() if other != name] or [scored[view]]
+        logits, labels = (np.concatenate([getattr(s, name) for s in others]) for name in ("logits", "positive"))
+        slope, bias = (1.0, 0.0) if calibrated else platt(logits, labels, prevalence)
+        probability.append(1 / (1 + np.exp(-np.clip(slope * scored[view].logits + bias, -50, 50))))
+        positive.append(scored[view].positive)
+    return np.concatenate(probability), np.concatenate(positive)
+
+
+def _errors(corpus: Corpus, scored: Scored, count: int = 5) -> dict[str, list[str]]:
+    """The files that were misjudged most: real ones with the highest logits, generated ones with the lowest."""
+    real, made = np.flatnonzero(~scored.positive), np.flatnonzero(scored.positive)
+    highest = real[np.argsort(-scored.logits[real])][:count]
+    lowest = made[np.argsort(scored.logits[made])][:count]
+    sides = {"real": highest, "generated": lowest}
+    return {side: [corpus.examples[scored.rows[place]].file for place in places] for side, places in sides.items()}
+
+
+def _roc(scored: Scored, points: int = 60) -> list[tuple[float, float]]:
+    rates = np.concatenate([[0.0], np.geomspace(1e-3, 1, points)])
+    return [(float(rate), recall_at(scored.logits, scored.positive, rate) if rate < 1 else 1.0) for rate in rates]
+
+
+def _reliability(
+    probability: Array, positive: Flags, weights: Array, bins: int = 10
+) -> list[tuple[float, float, float]]:
+    """For each bin that holds anything: mean probability, share generated, share of the weight."""
+    place = np.minimum((probability * bins).astype(int), bins - 1)
+    rows = []
+    for number in range(bins):
+        inside = place == number
+        if (weight := weights[inside].sum()) > 0:
+            mean, share = (float(weights[inside] @ values[inside] / weight) for values in (probability, positive))
+            rows.append((mean, share, float(weight / weights.sum())))
+    return rows
