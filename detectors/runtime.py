@@ -73,6 +73,11 @@ def verify_weights(name: str, entry: CatalogueEntry, folder: Path) -> Path:
     return path
 
 
+def bare_session(model: bytes | Path) -> ort.InferenceSession:
+    """A session of a model that is in no catalogue: of an export that is compared with what it was made from."""
+    return ort.InferenceSession(model if isinstance(model, bytes) else str(model), providers=["CPUExecutionProvider"])
+
+
 class Runtime:
     """Loads each model of the catalogue once, verified, and shares its session between threads.
 

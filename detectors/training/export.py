@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from detectors.calibration import Calibration
 from detectors.card import Card
 from detectors.errors import ModelError
+from detectors.runtime import bare_session
 from detectors.training.corpus import Corpus
 from detectors.training.features import BLOCKS, WIDTH
 from detectors.training.linear import Array
@@ -63,7 +63,7 @@ def graph(committee: Committee, slope: float, bias: float) -> bytes:
 
 def check_export(served: bytes, committee: Committee, slope: float, bias: float, blocks: NDArray[np.float32]) -> float:
     """The largest difference between the graph's logits and NumPy's. Raises ModelError above 1e-4."""
-    session = ort.InferenceSession(served, providers=["CPUExecutionProvider"])
+    session = bare_session(served)
     (logits,) = session.run(["logit"], {"blocks": blocks})
     apart = float(np.abs(logits - (slope * committee(blocks) + bias)).max())
     if not apart <= TOLERANCE:

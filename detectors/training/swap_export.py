@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 
 from detectors.calibration import Calibration
+from detectors.runtime import bare_session
 from detectors.swap import CARD_VERSION, sharpness
 from detectors.training.errors import TrainingError
 from detectors.training.swap import SwapNetwork
@@ -71,7 +71,7 @@ def difference(network: SwapNetwork, path: Path) -> float:
     crops = np.random.default_rng(0).random((16, 3, 112, 112), dtype=np.float32)
     with torch.no_grad():
         expected = [part.numpy() for part in network(torch.from_numpy(crops))]
-    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = bare_session(path)
     answers = session.run(None, {"crops": crops})
     worst = max(float(np.abs(one - two).max()) for one, two in zip(expected, answers, strict=True))
     if not worst <= MOST_DIFFERENCE:

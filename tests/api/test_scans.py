@@ -44,7 +44,7 @@ def test_a_form_gets_a_verdict_with_its_evidence(client: TestClient) -> None:
     assert 0 < found["nsfw"]["fpr"] <= 1
     assert found["synthetic"]["status"] == "ok"
     assert found["synthetic"]["model"].startswith("synthetic@")
-    assert found["swap"]["reason"] == "no model"
+    assert "swap" not in found, "there is no face that could have been swapped"
     assert set(scan["timings"]) >= {"open", "signals", "provenance", "nsfw", "faces", "embedding", "synthetic", "total"}
 
 

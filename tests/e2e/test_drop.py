@@ -72,7 +72,7 @@ def test_a_photo_shows_verdict_findings_and_provenance(page: Chrome, tmp_path: P
     assert "mainstream" in shown(page, "#verdict-summary")
     assert "open_nsfw" in shown(page, "#measured")
     assert "says nothing about how it was made" in shown(page, "#provenance")
-    assert "swap: skipped, no model" in shown(page, "#absent")
+    assert "likeness: skipped, no gallery" in shown(page, "#absent")
     assert "600 × 400" in shown(page, "#facts")
     assert problems(page) == []
 

@@ -84,7 +84,7 @@ def test_a_table_names_verdict_and_findings(tmp_path: Path) -> None:
     code, output = run("scan", str(tmp_path / "photo.png"))
 
     assert code == 0
-    for part in ("ALLOW", "nsfw", "skipped: no model"):
+    for part in ("ALLOW", "nsfw", "skipped: no gallery"):
         assert part in output
 
 
