@@ -1,4 +1,4 @@
-"""FLUX.2's tiny autoencoder (taef2, MIT): 8× down to 32 channels, residual blocks of 64, all convolutions.
+"""FLUX.2's tiny autoencoder (taef2, MIT) as a mode uses it; its layers are those that the detectors are tested with.
 
 Keys of the two weight files are those of two `Sequential`s; the weights stay where they are and are read from there.
 """
@@ -10,54 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from detectors.training.tiny_autoencoder import decoder, encoder
 from generator.errors import ModelError
-
-WIDTH, LATENTS = 64, 32
-
-
-class Clamp(nn.Module):
-    """Bounds latents softly to (-3, 3)."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.tanh(x / 3) * 3
-
-
-class Block(nn.Module):
-    """Three 3×3 convolutions around a skip; inner blocks add a 1×1 side branch to their input first."""
-
-    def __init__(self, *, inner: bool) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        for _ in range(3):
-            layers += [nn.Conv2d(WIDTH, WIDTH, 3, padding=1), nn.ReLU()]
-        self.conv = nn.Sequential(*layers[:-1])
-        self.pool = _side_branch() if inner else None
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.pool is not None:
-            x = x + self.pool(x)
-        return torch.relu(self.conv(x) + x)
-
-
-def _side_branch() -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(WIDTH, 4 * WIDTH, 1, bias=False),
-        nn.GroupNorm(4, 4 * WIDTH),
-        nn.ReLU(),
-        nn.Conv2d(4 * WIDTH, WIDTH, 1, bias=False),
-    )
-
-
-def _halve() -> nn.Conv2d:
-    return nn.Conv2d(WIDTH, WIDTH, 3, stride=2, padding=1, bias=False)
-
-
-def _double() -> list[nn.Module]:
-    return [nn.Upsample(scale_factor=2), nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False)]
-
-
-def _blocks(count: int, *, inner: bool = False) -> list[nn.Module]:
-    return [Block(inner=inner) for _ in range(count)]
 
 
 class Flux2TinyAutoencoder(nn.Module):
@@ -65,12 +19,7 @@ class Flux2TinyAutoencoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        first, last = nn.Conv2d(3, WIDTH, 3, padding=1), nn.Conv2d(WIDTH, LATENTS, 3, padding=1)
-        outer = [first, *_blocks(1), _halve(), *_blocks(3), _halve(), *_blocks(3), _halve()]
-        self.encoder = nn.Sequential(*outer, *_blocks(3, inner=True), last)
-        head: list[nn.Module] = [Clamp(), nn.Conv2d(LATENTS, WIDTH, 3, padding=1), nn.ReLU(), *_blocks(3, inner=True)]
-        tail = [*_double(), *_blocks(3), *_double(), *_blocks(3), *_double(), *_blocks(1)]
-        self.decoder = nn.Sequential(*head, *tail, nn.Conv2d(WIDTH, 3, 3, padding=1))
+        self.encoder, self.decoder = encoder(), decoder()
 
     @classmethod
     def from_folder(cls, folder: Path) -> "Flux2TinyAutoencoder":

@@ -189,8 +189,3 @@ class BankRepository:
         if after:
             query = query.where(BankMatch.id < after)
         return self.session.scalars(query.order_by(BankMatch.id.desc()).limit(limit)).all()
-
-
-def tenants_with_banks(session: Session) -> Sequence[str]:
-    """Every tenant that has a bank, for what runs beside requests."""
-    return session.scalars(sa.select(Bank.tenant_id).distinct().order_by(Bank.tenant_id)).all()
