@@ -69,3 +69,10 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
     browser.set_page_load_timeout(30)
     yield browser
     browser.quit()
+
+
+@pytest.fixture(autouse=True)
+def quiet_console(browser: webdriver.Chrome) -> None:
+    """Each test starts on an empty page and reads only what its own pages wrote to the console."""
+    browser.get("about:blank")
+    browser.get_log("browser")

@@ -143,6 +143,8 @@ def test_a_refusal_says_what_to_do(page: Chrome, tmp_path: Path) -> None:
 
     assert "SVG" in shown(page, "#status")
     assert not page.find_element(By.ID, "result").is_displayed()
+    (said,) = WebDriverWait(page, 30).until(problems)
+    assert "415" in said
 
 
 def test_hostile_names_and_metadata_stay_text(page: Chrome, tmp_path: Path) -> None:
