@@ -37,9 +37,9 @@ class SwapConfig:
     """
 
     seed: int = 5
-    steps: int = 550
-    horizon: int = 1000
-    hard_from: int = 350
+    steps: int = 4000
+    horizon: int = 4000
+    hard_from: int = 300
     pairs: int = 16
     rate: float = 2e-3
     decay: float = 1e-3
