@@ -1,7 +1,6 @@
 """`palisade generate` and `palisade dataset`."""
 
 import hashlib
-import importlib
 import importlib.util
 import json
 import multiprocessing
@@ -13,6 +12,7 @@ import typer.core
 from rich.console import Console
 
 from detectors.errors import ModelError
+from generator.contracts import Installation
 from generator.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -85,13 +85,22 @@ def recipe_command(
         "recipe": recipe, "out": out, "pipeline": pipeline, "revision": revision, "network": network,
         "pictures": pictures, "autoencoder": autoencoder, "lora": lora or [], "inversion": inversion or [],
         "device": device, "dtype": dtype, "offload": offload, "scheduler": scheduler,
-        "models": models or (context.obj() if callable(context.obj) else None),
+        **_surroundings(context, models),
     }  # fmt: skip
     if processes == 1:
         _work(values, worker, workers)
     else:
         _spread(values, processes)
     out_console.print(str(out), highlight=False)
+
+
+def _surroundings(context: typer.Context, models: Path | None) -> dict[str, Any]:
+    """The guard's models and whom it protects. Worker processes are given what was read here."""
+    if not callable(context.obj):
+        return {"models": models, "names": (), "gallery": None}
+    installation: Installation = context.obj()
+    protected = installation.protected()
+    return {"models": models or installation.models, "names": protected.names, "gallery": protected.gallery}
 
 
 def _spread(values: dict[str, Any], processes: int) -> None:
@@ -124,7 +133,7 @@ def make_maker(values: dict[str, Any]) -> "Maker":
     from generator.recipes.document import PROMPTED
 
     recipe = recipes.load(values["recipe"])
-    guard, marker = _guard(values["models"]), _marker(values["out"])
+    guard, marker = _guard(values), _marker(values["out"])
     refuse_forbidden(recipe, guard)
     parts: dict[str, Any] = {}
     if recipe.mode in PROMPTED:
@@ -161,20 +170,26 @@ def _options(values: dict[str, Any]) -> Any:
     )
 
 
-def _guard(models: Path | None) -> Any:
-    """The shipped guard; nothing is generated without one. Without its models, images are recorded as unchecked."""
-    return _required("generator.guard", "Guard").default(models)
+def _guard(values: dict[str, Any]) -> Any:
+    """The shipped guard; nothing is generated without one. Without its models, images are recorded as unchecked.
+
+    Where people are enrolled their names are refused and their faces looked for: raises ModelError when that cannot be done.
+    """
+    from generator.guard import Guard, KeptGallery, likeness_matcher
+
+    models, gallery, matcher = values["models"], values["gallery"], None
+    if gallery is not None:
+        if models is None:
+            raise ModelError("people are enrolled, and there are no models to know them by", hint="name --models")
+        matcher = likeness_matcher(models, KeptGallery(gallery))
+    return Guard.default(models, matcher=matcher, people=values["names"])
 
 
 def _marker(folder: Path) -> Any:
     """The shipped marker with its local key, kept beside the datasets and not in one."""
-    return _required("generator.mark", "Marker").default(folder.parent / ".palisade-marks")
+    from generator.mark import Marker
 
-
-def _required(module: str, name: str) -> Any:
-    if importlib.util.find_spec(module) is None:
-        raise ModelError(f"{module} is missing, and nothing is made without it", hint="install the whole package again")
-    return getattr(importlib.import_module(module), name)
+    return Marker.default(folder.parent / ".palisade-marks")
 
 
 @generate.command("recipes")

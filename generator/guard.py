@@ -17,7 +17,7 @@ import PIL.Image
 from detectors.errors import ModerationError
 from detectors.faces import FacesDetector
 from detectors.image import Frame, Image
-from detectors.likeness import GallerySource, LikenessDetector
+from detectors.likeness import Gallery, GallerySource, LikenessDetector
 from detectors.nsfw import NsfwDetector
 from detectors.prompts import PromptVerdict, check_prompt
 from detectors.runtime import Runtime
@@ -205,6 +205,19 @@ class SafetyChecker:
         from torch.nn.functional import cosine_similarity  # noqa: PLC0415 - the `train` extra
 
         return float((cosine_similarity(embeds, concepts) - limits).max().detach())
+
+
+@dataclass(frozen=True)
+class KeptGallery:
+    """A `GallerySource` of one gallery that was read before."""
+
+    kept: Gallery
+
+    def gallery(self, tenant: str) -> Gallery | None:  # noqa: ARG002 - one gallery for all
+        return self.kept
+
+    def version(self, tenant: str) -> str:  # noqa: ARG002
+        return self.kept.version
 
 
 def likeness_matcher(models: Path, source: GallerySource, tenant: str = "default") -> Matcher:

@@ -10,6 +10,7 @@ import os
 import secrets
 import uuid
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from PIL.PngImagePlugin import PngInfo
 from detectors.errors import ModerationError
 from detectors.provenance import own_mark
 from detectors.provenance.credentials import OFFLINE
+from generator.unsalted import unsalted
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 FORMATS = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
@@ -90,9 +92,7 @@ class Marker:
         model: str,
         seed: int,
     ) -> bytes:
-        """The encoded, marked and signed file. The same picture and facts give the same pixels and manifest, but for the
-        random salts that the C2PA library puts in, and with them its hashes and signature: keep the bytes, never make them
-        again to compare.
+        """The encoded, marked and signed file. The same picture, facts and signer give the same bytes.
 
         fmt: JPEG, PNG or WEBP. quality: 1 to 100 for JPEG and WEBP; None: 90 for JPEG, lossless WEBP. prompt_digest: 64 hex
         digits. At least 64 px a side. Raises MarkError.
@@ -104,6 +104,7 @@ class Marker:
         return self._sign(encoded, name, _manifest(name, prompt_digest, model, seed, encoded))
 
     def _sign(self, encoded: bytes, name: str, manifest: dict[str, Any]) -> bytes:
+        """The file with its manifest; the same for the same picture and facts (`generator.unsalted`)."""
         info = c2pa.C2paSignerInfo(c2pa.C2paSigningAlg.ED25519, self.chain.encode(), self.key.encode(), None)
         signed = io.BytesIO()
         try:
@@ -113,11 +114,18 @@ class Marker:
                 c2pa.Signer.from_info(info) as signer,
             ):
                 builder.sign(signer, FORMATS[name], io.BytesIO(encoded), signed)
-        except c2pa.C2paError as error:
+            return unsalted(signed.getvalue(), self._private.sign, manifest["label"])
+        except (c2pa.C2paError, ValueError) as error:
             raise MarkError(
                 f"The picture cannot be signed: {error}.", hint="Delete the signer to have a new one."
             ) from error
-        return signed.getvalue()
+
+    @cached_property
+    def _private(self) -> ed25519.Ed25519PrivateKey:
+        key = serialization.load_pem_private_key(self.key.encode(), None)
+        if not isinstance(key, ed25519.Ed25519PrivateKey):
+            raise MarkError("The signer's key is not an Ed25519 one.", hint="Delete the signer to have a new one.")
+        return key
 
 
 _SETTINGS = {**OFFLINE, "builder": {"thumbnail": {"enabled": False}}}

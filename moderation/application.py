@@ -85,8 +85,12 @@ class Application:
         return PeopleService(self.database, self.person_keys, self.galleries, desk)
 
     @cached_property
+    def people_names(self) -> PeopleNames:
+        return PeopleNames(self.database, self.person_keys)
+
+    @cached_property
     def prompts(self) -> PromptService:
-        return PromptService(PeopleNames(self.database, self.person_keys))
+        return PromptService(self.people_names)
 
     @cached_property
     def bank_indexes(self) -> BankIndexes:

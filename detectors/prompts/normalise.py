@@ -46,7 +46,7 @@ _FOLDED = str.maketrans({**_SMALL_CAPITALS, "ß": "ss", "œ": "oe", "æ": "ae", 
 WORD = re.compile(r"[^\W_]+")
 _APART = re.compile(r"(?<![^\W_])[^\W_](?:[\W_]{1,5}[^\W_])+(?![^\W_])")
 """Single letters with signs or spaces between them."""
-MASKED = re.compile(r"[^\W\d_]+(?:[*#•·%?_][^\W\d_]*){1,3}(?<=[^\W\d_])(?![^\W_])")
+MASKED = re.compile(r"(?<![^\W\d_])[^\W\d_]+(?:[*#•·%?_][^\W\d_]*){1,3}(?<=[^\W\d_])(?![^\W_])")
 """Words with letters hidden behind signs."""
 _INSIDE = re.compile(r"(?<=[^\W_])[^\w\s,;:!?()\[\]]{1,3}(?=[^\W_])|(?<=[^\W_])_{1,3}(?=[^\W_])")
 """Signs within a word."""

@@ -19,8 +19,8 @@ REASONS = {
 MOST_CHARACTERS = 4_000
 """Of a prompt, and of a negative prompt: twenty times what a text encoder of 77 tokens reads."""
 ADULT = 18
-_AGE = re.compile(r"(?<!\d)(?<!\d[.,])(\d{1,2})\s*-?\s*([^\W\d_]+)")
-_AGE_AFTER = re.compile(r"([^\W\d_]+)\s*:?\s*(\d{1,2})(?!\d|[.,]\d)")
+_AGE = re.compile(r"(?<!\d)(?<!\d[.,])(\d{1,2})\s{0,4}-?\s{0,4}([^\W\d_]+)")
+_AGE_AFTER = re.compile(r"(?<![^\W\d_])([^\W\d_]+)\s{0,4}:?\s{0,4}(\d{1,2})(?!\d|[.,]\d)")
 _UNDER = re.compile(r"(?<!\w)(?:under[\s-]*(?:1[0-8]|[1-9])|u-?1[0-8])(?!\d)")
 _HANDLE = re.compile(r"(?<![\w.@])@[A-Za-z]\w{2,}")
 _NAMES = re.compile(r"[^\W\d_][^\W\d_'’]*(?:[ \t-]+[^\W\d_][^\W\d_'’]*)+")
@@ -135,6 +135,7 @@ def _minors(prompt: str, texts: Sequence[_Text], words: Lexicon) -> bool:
 
 def _says_an_age(folded: str, texts: Sequence[_Text], words: Lexicon) -> bool:
     """Whether an age under 18 is said, in digits or in words."""
+    folded = " ".join(folded.split())
     years, aged, numbers = words["years"], words["aged"], words["numbers"]
     if any(
         int(found[1]) < ADULT and (years.has(found[2]) or years.within(found[2])) for found in _AGE.finditer(folded)

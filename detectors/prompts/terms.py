@@ -3,6 +3,7 @@
 import functools
 import re
 import tomllib
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,13 +65,21 @@ class TermList:
 
     def hidden(self, masked: str) -> bool:
         """Whether a word with signs for some of its letters may be a term of four letters and more."""
-        pattern = re.compile("".join(sign if sign.isalpha() else "." for sign in masked))
         if len(masked) < 4:
             return False
-        if any(pattern.fullmatch(term) for term in self.words):
+        pattern = re.compile("".join(sign if sign.isalpha() else "." for sign in masked))
+        if any(pattern.fullmatch(term) for term in self._alike.get((masked[0], len(masked)), ())):
             return True
         beginnings = (term for term in self.beginnings if 4 <= len(term) <= len(masked))
         return any(all(a in (b, *MASKS) for a, b in zip(masked, term, strict=False)) for term in beginnings)
+
+    @functools.cached_property
+    def _alike(self) -> Mapping[tuple[str, int], Sequence[str]]:
+        """The whole words by first letter, which is never hidden, and length."""
+        alike = defaultdict[tuple[str, int], list[str]](list)
+        for word in self.words:
+            alike[word[:1], len(word)].append(word)
+        return alike
 
     def spells(self, word: str) -> bool:
         """Whether a word is a term, or the beginning that stands for many, letter for letter."""

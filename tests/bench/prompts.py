@@ -4,18 +4,55 @@ recall          share of evasions that are refused: composed of the guard's own 
 recall_held_out the same, of the kinds of spelling that were not looked at when the guard was written
 false_refusals  share of everyday prompts that are refused; false_refusals_held_out: of the half that was not looked at
 ms              median milliseconds of a check
+slowest_ms      the slowest of prompts as long as is allowed, made of what takes longest to read (least of three checks)
 """
 
 import argparse
 import json
+import random
 import statistics
 import time
 from collections import defaultdict
+from collections.abc import Callable
 
-from detectors.prompts import check_prompt
+from detectors.prompts import MOST_CHARACTERS, check_prompt
 from tests.bench.prompt_cases import HELD_OUT, TUNED, ages_and_people, benign, evasions
 
-NAMES = ("kind", "language")
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+def slowest() -> float:
+    """Milliseconds of the slowest of long, hostile prompts."""
+    rng = random.Random(1)
+
+    def word(size: int) -> str:
+        return "".join(rng.choices(LETTERS, k=size))
+
+    makers: list[Callable[[], str]] = [
+        lambda: f"{word(2)}*{word(2)} ",
+        lambda: f"{word(1)}*{word(1)}*{word(1)}*{word(1)} ",
+        lambda: f"{word(1)} ",
+        lambda: f"{word(2)}.",
+        lambda: "".join(letter * 2 for letter in word(6)) + " ",
+        lambda: f"{word(2)}1{word(2)}0 ",
+        lambda: word(4000),
+        lambda: "".join(rng.choices("асеорху ", k=4000)),
+        lambda: f"{rng.randrange(100)}" + " " * 2000,
+    ]
+    return max(min(_seconds(_filled(maker)) for _ in range(3)) for maker in makers) * 1000
+
+
+def _filled(maker: Callable[[], str]) -> str:
+    text = ""
+    while len(text) < MOST_CHARACTERS:
+        text += maker()
+    return text[:MOST_CHARACTERS]
+
+
+def _seconds(prompt: str) -> float:
+    started = time.perf_counter()
+    check_prompt(prompt)
+    return time.perf_counter() - started
 
 
 def main() -> None:
@@ -64,6 +101,7 @@ def main() -> None:
         "false_refusals_held_out": round(sum(wrong_held) / len(unseen), 4),
         "benign": len(seen) + len(unseen),
         "ms": round(statistics.median(times), 2),
+        "slowest_ms": round(slowest()),
     }
     print(json.dumps(result))
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from generator.datasets import reading, shards
 from generator.datasets.maker import Maker, encoded
 from generator.datasets.sheet import sheet
 from generator.errors import DatasetError, GuardRefusalError, RecipeError
+from generator.mark import Marker
 from generator.modes.diffusion import Families
 from generator.pipelines import load
 from generator.recipes import Recipe
@@ -47,6 +49,11 @@ def maker(
     families = Families(load(folder)) if folder else None
     found = pictures(faces, 4, 112) if faces else []
     return Maker(made, "d" * 64, guard or TermGuard(), PlainMarker(), families, None, found, "tiny", "e" * 64)
+
+
+def signed(made: Recipe, faces: Path, guard: TermGuard | None = None) -> Maker:
+    """A maker whose pictures carry the shipped marks, by a signer kept beside the faces."""
+    return replace(maker(made, faces=faces, guard=guard), marker=Marker.default(faces.parent / "signer"))
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -96,7 +103,7 @@ class Slow(t.TermGuard):
         time.sleep(0.02)
         return super().check_image(image)
 out = Path(sys.argv[2])
-shards.write(t.maker(t.many(), faces=Path(sys.argv[1]), guard=Slow()), out, say=lambda text: print(text, flush=True))
+shards.write(t.signed(t.many(), Path(sys.argv[1]), Slow()), out, say=lambda text: print(text, flush=True))
 """
 
 
@@ -108,7 +115,7 @@ def many() -> Recipe:
 def test_a_killed_run_goes_on_to_the_same_bytes(how: signal.Signals, tmp_path: Path) -> None:
     faces = tmp_path / "faces"
     pictures(faces, 4, 112)
-    shards.write(maker(many(), faces=faces), tmp_path / "whole", say=silent)
+    shards.write(signed(many(), faces), tmp_path / "whole", say=silent)
     command = [sys.executable, "-W", "ignore", "-c", SLOW, str(faces), str(tmp_path / "killed")]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
@@ -120,7 +127,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(how: signal.Signals, tmp_path: P
     process.stdout.close()
     assert not (tmp_path / "killed" / "manifest.parquet").exists()
 
-    shards.write(maker(many(), faces=faces), tmp_path / "killed", say=silent)
+    shards.write(signed(many(), faces), tmp_path / "killed", say=silent)
 
     assert content(tmp_path / "killed") == content(tmp_path / "whole")
     assert reading.verify(tmp_path / "killed") == 80

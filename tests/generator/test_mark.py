@@ -13,6 +13,7 @@ from detectors.base import Finding
 from detectors.provenance import ProvenanceDetector
 from detectors.runtime import Runtime
 from generator.mark import SIGNER_FILE, Marker, MarkError
+from generator.unsalted import cbor_bytes, cbor_read_bytes, unsalted
 from tests.factories import make_image, picture
 
 FACTS: dict[str, Any] = {"prompt_digest": "ab" * 32, "model": "tiny@1", "seed": 7}
@@ -42,6 +43,35 @@ def test_all_three_marks_are_read_back(marker: Marker, format: str, quality: int
     assert (credentials["ai_generated"], credentials["source_type"]) == (True, "trainedAlgorithmicMedia")
     assert findings["source_type"].evidence["value"] == "trainedAlgorithmicMedia"
     assert findings["watermark"].evidence["scheme"] == "palisade"
+
+
+@pytest.mark.parametrize(("format", "quality"), [("PNG", None), ("JPEG", 75), ("WEBP", 90)])
+def test_the_same_picture_and_facts_are_the_same_bytes(marker: Marker, format: str, quality: int | None) -> None:
+    image = Pillow.fromarray(picture(70, 90, seed=5))
+    first, second = (marker.mark(image, fmt=format, quality=quality, **FACTS) for _ in range(2))
+
+    assert first == second
+    assert first != marker.mark(image, fmt=format, quality=quality, **FACTS | {"seed": 8})
+
+
+def test_a_byte_changed_after_signing_is_noticed(marker: Marker) -> None:
+    """The signature that replaces the library's own is one that its reader checks."""
+    marked = marker.mark(Pillow.fromarray(picture(64, 64)), fmt="JPEG", quality=90, **FACTS)
+
+    assert found(marked.replace(b"tiny@1", b"huge@1"), "JPEG")["c2pa"].evidence["state"] == "invalid"
+
+
+@pytest.mark.parametrize("broken", [b"", b"c2pa.claim.v2\0", b"\x00\x00\x00\x18c2sh" + bytes(16)])
+def test_a_file_that_is_not_built_as_expected_is_refused(broken: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        unsalted(broken, bytes, "urn:x")
+
+
+@pytest.mark.parametrize("size", [0, 23, 24, 255, 256, 65_535])
+def test_byte_strings_are_read_as_they_are_written(size: int) -> None:
+    value = bytes(size)
+
+    assert cbor_read_bytes(cbor_bytes(value) + b"more") == value
 
 
 @pytest.mark.parametrize("side", [64, 256])
