@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import json
 import multiprocessing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -135,14 +136,10 @@ def make_maker(values: dict[str, Any]) -> "Maker":
     recipe = recipes.load(values["recipe"])
     guard, marker = _guard(values), _marker(values["out"])
     refuse_forbidden(recipe, guard)
+    pictures = pictures_in(values["pictures"]) if values["pictures"] else []
     parts: dict[str, Any] = {}
     if recipe.mode in PROMPTED:
-        loaded = pipelines.load(
-            values["pipeline"] or EMBEDDED,
-            revision=values["revision"],
-            network=values["network"],
-            options=_options(values),
-        )
+        loaded = _loaded(values, recipe, pictures)
         say(loaded.report())
         parts = {"families": Families(loaded), "model": loaded.name, "model_digest": loaded.digest}
     if recipe.mode == "reconstruct":
@@ -153,8 +150,27 @@ def make_maker(values: dict[str, Any]) -> "Maker":
         parts = {"autoencoder": reconstruct.load(recipe.autoencoder, folder), "model": recipe.autoencoder}
         parts["model_digest"] = pipelines.digest(weights)
     digest = hashlib.sha256(json.dumps(recipe.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
-    pictures = pictures_in(values["pictures"]) if values["pictures"] else []
     return Maker(recipe, digest, guard, marker, pictures=pictures, **parts)
+
+
+def _loaded(values: dict[str, Any], recipe: Any, pictures: list[Path]) -> Any:
+    """The pipeline with its adapters; in mode personalise with the identity that it is taught first."""
+    from generator import pipelines
+    from generator.errors import RecipeError
+    from generator.model import EMBEDDED
+    from generator.modes.personalise import learned
+
+    def load(options: Any) -> Any:
+        source, revision = values["pipeline"] or EMBEDDED, values["revision"]
+        return pipelines.load(source, revision=revision, network=values["network"], options=options)
+
+    options = _options(values)
+    if recipe.mode != "personalise":
+        return load(options)
+    if not pictures:
+        raise RecipeError("mode personalise needs pictures of the identity", hint="name a folder with --pictures")
+    path = learned(load(options), pictures, recipe, values["out"] / "identity")
+    return load(replace(options, loras=(*options.loras, pipelines.Adapter(path))))
 
 
 def _options(values: dict[str, Any]) -> Any:

@@ -5,27 +5,26 @@ import io
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pdqhash
 import PIL.Image
-import PIL.ImageOps
 
 from generator.contracts import Guard, Marker
 from generator.errors import GuardRefusalError, ModelError, RecipeError
-from generator.modes.base import Made
+from generator.modes.base import Made, opened
 from generator.modes.diffusion import Families, Request, drawn_mask, fit
 from generator.modes.invert import invert
 from generator.modes.reconstruct import RoundTrip, reconstruct
 from generator.modes.swap import self_blended, swapped
 from generator.recipes import Item, Recipe
-from generator.recipes.document import FROM_PICTURES, PROMPTED
+from generator.recipes.document import FROM_WORDS, NEEDS_PICTURES, PROMPTED
 from generator.recipes.expansion import prompts, split_of
 
-LARGEST = 1024
 LEAST = 64
 """Pixels of the shorter side after resizing: the invisible mark needs them, and real pictures are treated alike."""
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -62,7 +61,7 @@ class Maker:
         """Refuses the recipe as a whole, before any work. Raises GuardRefusalError, RecipeError, ModelError."""
         refuse_forbidden(self.recipe, self.guard)
         mode = self.recipe.mode
-        if mode in FROM_PICTURES and not self.pictures:
+        if mode in NEEDS_PICTURES and not self.pictures:
             raise RecipeError(f"mode {mode} needs pictures", hint="name a folder of images with --pictures")
         if mode == "swap" and len({path.parent for path in self.pictures}) < 2:
             raise RecipeError("mode swap needs two people", hint="give a folder with one folder for each person")
@@ -72,22 +71,36 @@ class Maker:
             raise ModelError("mode reconstruct needs an autoencoder", hint="name one with --autoencoder")
 
     def make(self, items: Sequence[Item]) -> Iterator[Sample]:
-        """The samples of some items, in order: one each, two with `pairs`."""
-        size = self.recipe.batch if self.recipe.mode == "text" else 1
-        for start in range(0, len(items), size):
-            chosen = items[start : start + size]
-            for item, (made, source) in zip(chosen, self._pictures(chosen), strict=True):
-                if source is not None and self.recipe.pairs:
-                    yield self._sample(item, Made(source, "real", parent=made.parent), real=True)
-                yield self._sample(item, made, real=False)
+        """The samples of some items, in order: one each, two with `pairs`.
+
+        While a batch is checked, encoded and marked, the model already makes the next.
+        """
+        size = self.recipe.batch if self.recipe.mode in FROM_WORDS else 1
+        with ThreadPoolExecutor(1) as hands:
+            waiting: Future[list[Sample]] | None = None
+            for start in range(0, len(items), size):
+                chosen = items[start : start + size]
+                following = hands.submit(self._samples, chosen, self._pictures(chosen))
+                yield from waiting.result() if waiting else ()
+                waiting = following
+            yield from waiting.result() if waiting else ()
+
+    def _samples(self, items: Sequence[Item], pictures: Sequence[tuple[Made, PIL.Image.Image | None]]) -> list[Sample]:
+        samples = []
+        for item, (made, source) in zip(items, pictures, strict=True):
+            if source is not None and self.recipe.pairs:
+                samples.append(self._sample(item, Made(source, "real", parent=made.parent), real=True))
+            samples.append(self._sample(item, made, real=False))
+        return samples
 
     def _pictures(self, items: Sequence[Item]) -> list[tuple[Made, PIL.Image.Image | None]]:
         started = time.perf_counter()
-        if self.recipe.mode == "text":
+        if self.recipe.mode in FROM_WORDS:
             assert self.families is not None  # noqa: S101 - checked when the maker was made
             made = self.families.text([self._request(item) for item in items])
             self.model_seconds += time.perf_counter() - started
-            return [(one, None) for one in made]
+            identity = self.recipe.identity
+            return [(replace(one, parent=identity.subject) if identity else one, None) for one in made]
         return [self._edited(item) for item in items]
 
     def _edited(self, item: Item) -> tuple[Made, PIL.Image.Image]:
@@ -198,17 +211,6 @@ def refuse_forbidden(recipe: Recipe, guard: Guard) -> None:
                 rule=verdict.rule or "",
                 hint=f"{verdict.reason}; nothing was made",
             )
-
-
-def opened(path: Path) -> PIL.Image.Image:
-    """The picture upright, in RGB, bounded to LARGEST on its longer side. Raises RecipeError."""
-    try:
-        with PIL.Image.open(path) as file:
-            picture = PIL.ImageOps.exif_transpose(file).convert("RGB")
-    except (OSError, PIL.Image.DecompressionBombError) as error:
-        raise RecipeError(f"{path} is not a picture: {error}", hint="take it out of the folder") from error
-    picture.thumbnail((LARGEST, LARGEST), PIL.Image.Resampling.LANCZOS)
-    return picture
 
 
 def pictures_in(folder: Path) -> list[Path]:

@@ -1,5 +1,7 @@
 """Teaches a Stable Diffusion pipeline one identity with a LoRA, as a likeness attack does. Needs a recorded consent."""
 
+import fcntl
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,11 +18,14 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch.nn import functional
 
-from generator.errors import ModelError, TrainingError
+from generator.errors import ModelError, RecipeError, TrainingError
+from generator.modes.base import opened
 from generator.modes.diffusion import Request, fit
 from generator.modes.invert import encode
 from generator.pipelines import Loaded
+from generator.recipes import Recipe
 
+WEIGHTS = "pytorch_lora_weights.safetensors"
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
 
 
@@ -46,6 +51,42 @@ class Consent:
             raise TrainingError(
                 "the consent names no subject or has no note", hint="say who, and where the consent is kept"
             )
+
+
+def learned(loaded: Loaded, files: Sequence[Path], recipe: Recipe, folder: Path) -> Path:
+    """The LoRA of a recipe's identity in a folder, taught when it is not there yet.
+
+    Processes that share the folder wait for the one that teaches. Raises RecipeError when the folder holds what was taught
+    otherwise, TrainingError and ModelError as `personalise` does.
+    """
+    identity = recipe.identity
+    if identity is None:
+        raise RecipeError(f"mode {recipe.mode} has no identity", hint="add `identity:`")
+    consent = Consent(identity.subject, identity.basis, identity.note, identity.recorded)
+    seen = hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in files)).hexdigest()
+    taught = {
+        "identity": identity.model_dump(mode="json"),
+        "base": loaded.digest,
+        "pictures": seen,
+        "seed": recipe.seed,
+    }
+    record, size = folder / "taught.json", min(recipe.width, recipe.height)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if record.is_file():
+            if json.loads(record.read_text()) != taught:
+                raise RecipeError(
+                    f"{folder} holds another identity, or one taught otherwise", hint="choose another --out"
+                )
+            return folder / WEIGHTS
+        path = personalise(
+            loaded, [opened(path) for path in files], consent, folder, token=identity.token, steps=identity.steps,
+            rank=identity.rank, rate=identity.rate, size=size, seed=recipe.seed,
+        )  # fmt: skip
+        record.with_suffix(".part").write_text(json.dumps(taught, indent=2, ensure_ascii=False) + "\n")
+        record.with_suffix(".part").replace(record)
+    return path
 
 
 def personalise(
@@ -86,7 +127,7 @@ def personalise(
     record = asdict(consent) | {"recorded": consent.recorded.isoformat(), "token": token, "base": loaded.digest}
     (out / "consent.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     StableDiffusionPipeline.save_lora_weights(out, unet_lora_layers=layers, safe_serialization=True)
-    return out / "pytorch_lora_weights.safetensors"
+    return out / WEIGHTS
 
 
 def _train(  # noqa: PLR0917

@@ -1,13 +1,18 @@
 """The shape of a recipe. Unknown fields are refused; every field has a help text."""
 
 import string
+from datetime import date
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-Mode = Literal["text", "image", "inpaint", "reconstruct", "invert", "self_blend", "swap"]
+Mode = Literal["text", "image", "inpaint", "reconstruct", "invert", "personalise", "self_blend", "swap"]
 FROM_PICTURES = ("image", "inpaint", "reconstruct", "invert", "self_blend", "swap")
-PROMPTED = ("text", "image", "inpaint", "invert")
+"""Modes whose items each begin with a picture."""
+NEEDS_PICTURES = (*FROM_PICTURES, "personalise")
+FROM_WORDS = ("text", "personalise")
+"""Modes whose items begin with words alone, and are made several at once."""
+PROMPTED = (*FROM_WORDS, "image", "inpaint", "invert")
 Side = Annotated[int, Field(ge=32, le=2048, multiple_of=8)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 Words = Annotated[str, Field(min_length=1, max_length=400)]
@@ -59,6 +64,23 @@ class Group(Strict):
         return self
 
 
+class Identity(Strict):
+    """Whom mode personalise teaches, and why that is allowed."""
+
+    subject: str = Field(min_length=1, max_length=200, description="Who: a name in your files, not a prompt.")
+    basis: Literal["written-consent-of-an-adult", "synthetic-face"] = Field(description="Why it may be taught.")
+    note: str = Field(
+        min_length=10, max_length=2000, description="Where the written consent is kept, or how the face was made."
+    )
+    recorded: date = Field(description="When that was written down.")
+    token: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{1,30}$")] = Field(
+        "sks", description="The word that stands for the identity; every template has it."
+    )
+    steps: int = Field(200, ge=1, le=20_000, description="Steps of training.")
+    rank: int = Field(4, ge=1, le=128, description="Rank of the LoRA.")
+    rate: float = Field(1e-3, gt=0, le=1, description="Learning rate.")
+
+
 class Recipe(Strict):
     """A dataset to make. The same recipe, pictures and model give the same bytes."""
 
@@ -74,6 +96,7 @@ class Recipe(Strict):
         (0.5,), min_length=1, description="For image and inpaint; taken in turn."
     )
     autoencoder: Literal["kl", "tiny", "flux2-tiny"] = Field("kl", description="For reconstruct.")
+    identity: Identity | None = Field(None, description="For personalise: whom it teaches, and why that is allowed.")
     pairs: bool = Field(False, description="Keep the source picture beside the made one, with label `real`.")
     shard: int = Field(64, ge=1, le=100_000, description="Items in a shard: the unit of work and of resuming.")
     batch: int = Field(8, ge=1, le=256, description="Images made at once, in mode text.")
@@ -95,6 +118,12 @@ class Recipe(Strict):
     def _mode_fits(self) -> Self:
         if self.mode in PROMPTED and any(not group.templates for group in self.groups):
             raise ValueError(f"mode {self.mode} needs templates in every group")
+        if (self.identity is None) == (self.mode == "personalise"):
+            raise ValueError("mode personalise needs an identity, and no other mode takes one")
+        if self.identity and any(
+            self.identity.token not in t.split() for group in self.groups for t in group.templates
+        ):
+            raise ValueError(f"every template needs the word {self.identity.token!r}, which stands for the identity")
         if self.pairs and self.mode not in FROM_PICTURES:
             raise ValueError(f"mode {self.mode} has no source pictures, so there are no pairs")
         if self.mode in ("image", "inpaint") and any(int(s * self.steps) < 1 for s in self.strengths):
