@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.training.data import Example, View, check_classes, digest, drop_duplicates, read_manifest, silent
+from detectors.training.data import Example, View, check_classes, digest, drop_duplicates, read_manifests, silent
 from detectors.training.features import FeatureCache, Features
 
 Told = Callable[[str, int, int], None]
@@ -70,16 +70,16 @@ class Corpus:
 
 
 def build(
-    manifest: Path,
+    manifests: Sequence[Path],
     cache: FeatureCache,
     views: Mapping[View, int] = VIEWS,
     told: Told = silent,
 ) -> Corpus:
-    """The corpus of a manifest; features are read from the cache or computed. Raises DataError.
+    """The corpus of manifests; features are read from the cache or computed. Raises DataError.
 
     views: each view with a number n: every n-th example is seen in it. told: hears of progress: what, how many, of all.
     """
-    examples = _distinct(read_manifest(manifest), cache.folder)
+    examples = _distinct(read_manifests(manifests), cache.folder)
     check_classes(examples)
     features = {}
     for view, every in views.items():

@@ -9,6 +9,7 @@ import csv
 import hashlib
 import io
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,7 @@ def silent(*_: object) -> None:
 def read_manifest(manifest: Path) -> list[Example]:
     """The examples of a CSV with at least `file,label,source,family`, files relative to it, in the order of their names.
 
-    Raises DataError when a column or a file is missing, a label is unknown, a file is named twice, or there is one class.
+    Raises DataError when a column or a file is missing, a label is unknown, or a file is named twice.
     """
     try:
         with manifest.open(newline="", encoding="utf-8") as stream:
@@ -93,12 +94,22 @@ def read_manifest(manifest: Path) -> list[Example]:
             hint=f"It needs {', '.join(COLUMNS)}; `origin` names prompts.",
         )
     examples = sorted(_example(manifest, number, row) for number, row in enumerate(rows, start=2))
-    names = [example.file for example in examples]
-    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
-    if twice:
-        raise DataError(f"The manifest {manifest} names {twice[0]} twice.", hint="One row for each file.")
+    _check_names(examples, f"The manifest {manifest} names")
+    return examples
+
+
+def read_manifests(manifests: Sequence[Path]) -> list[Example]:
+    """The examples of several manifests, one after the other. Raises DataError as `read_manifest` does, and for one class."""
+    examples = [example for manifest in manifests for example in read_manifest(manifest)]
+    _check_names(examples, "The manifests name")
     check_classes(examples)
     return examples
+
+
+def _check_names(examples: Sequence[Example], who: str) -> None:
+    for name, count in Counter(example.file for example in examples).items():
+        if count > 1:
+            raise DataError(f"{who} {name} {count} times.", hint="One row for each file, by a name of its own.")
 
 
 def _example(manifest: Path, line: int, row: dict[str, str]) -> Example:

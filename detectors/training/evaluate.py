@@ -1,7 +1,7 @@
 """Honest figures for `synthetic`: left-out families and sources, beside the baselines, with their uncertainty."""
 
 import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +58,9 @@ def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))
 
 
-def metadata_learner(corpus: Corpus, manifest: Path) -> Learner:
+def metadata_learner(corpus: Corpus, manifests: Sequence[Path]) -> Learner:
     """What the raw files give away without a pixel: their format, size, dimensions and bytes per pixel."""
-    rows = _metadata(corpus, manifest)
+    rows = _metadata(corpus, manifests)
 
     def learn(train: NDArray[np.bool_], left_out: str) -> Scorer:  # noqa: ARG001 - makes no choice
         head = fit(rows[train], corpus.generated[train], balanced(corpus.generated[train]), 0.01)
@@ -70,9 +70,8 @@ def metadata_learner(corpus: Corpus, manifest: Path) -> Learner:
     return learn
 
 
-def _metadata(corpus: Corpus, manifest: Path) -> Array:
-    with manifest.open(newline="", encoding="utf-8") as stream:
-        rows = {row["file"]: row for row in csv.DictReader(stream)}
+def _metadata(corpus: Corpus, manifests: Sequence[Path]) -> Array:
+    rows = {row["file"]: row for manifest in manifests for row in _rows(manifest)}
     facts = []
     for example in corpus.examples:
         row = rows[example.file]
@@ -85,11 +84,13 @@ def _metadata(corpus: Corpus, manifest: Path) -> Array:
     return np.concatenate([first, first[:, :5] ** 2], axis=1)
 
 
-def measure(corpus: Corpus, manifest: Path, config: Config, choice: Choice | None, told: Told) -> dict[str, Any]:
+def measure(
+    corpus: Corpus, manifests: Sequence[Path], config: Config, choice: Choice | None, told: Told
+) -> dict[str, Any]:
     """The whole evaluation as JSON values: `synthetic`, `plain_clip` and, where the manifest has the columns, `metadata`."""
     learners = {"synthetic": committee_learner(corpus, config, choice, told), "plain_clip": plain_clip_learner(corpus)}
-    if _has_metadata(manifest):
-        learners["metadata"] = metadata_learner(corpus, manifest)
+    if all(_has_metadata(manifest) for manifest in manifests):
+        learners["metadata"] = metadata_learner(corpus, manifests)
     models = {}
     for name, learner in learners.items():
         told(f"evaluating {name}")
@@ -101,11 +102,11 @@ def measure(corpus: Corpus, manifest: Path, config: Config, choice: Choice | Non
     }
 
 
-def measure_shipped(corpus: Corpus, manifest: Path, config: Config, runtime: Runtime) -> dict[str, Any]:
+def measure_shipped(corpus: Corpus, config: Config, runtime: Runtime) -> dict[str, Any]:
     """The figures of the served model on images that it must not have been trained on. Raises DataError if it was."""
     card, path = verified(WEIGHTS, "synthetic", runtime, BACKBONE)
     if card.training["data"] == corpus.data:
-        raise DataError(f"{manifest} is what {card.identity} was trained on.", hint="Evaluate without --shipped.")
+        raise DataError(f"These images are what {card.identity} was trained on.", hint="Evaluate without --shipped.")
     session = runtime.load(path)
     scores = {view: session.run(["logit"], {"blocks": f.blocks})[0].astype(float) for view, f in corpus.views.items()}
 
@@ -131,8 +132,12 @@ def _facts(corpus: Corpus, config: Config) -> dict[str, Any]:
 
 
 def _has_metadata(manifest: Path) -> bool:
+    return {"bytes", "stored", "width", "height"} <= _rows(manifest)[0].keys()
+
+
+def _rows(manifest: Path) -> list[dict[str, str]]:
     with manifest.open(newline="", encoding="utf-8") as stream:
-        return {"bytes", "stored", "width", "height"} <= set(csv.DictReader(stream).fieldnames or ())
+        return list(csv.DictReader(stream))
 
 
 def figures(corpus: Corpus, held: HeldOut, config: Config, *, calibrated: bool = False) -> dict[str, Any]:

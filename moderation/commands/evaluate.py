@@ -12,12 +12,12 @@ from detectors.training.evaluate import measure, measure_shipped
 from detectors.training.report import SUMMARY, html, summary_rows
 from detectors.training.synthetic import Config
 from moderation.commands.console import err, out
-from moderation.commands.train import Cache, Every, corpus_of, say
+from moderation.commands.train import Cache, Data, Every, corpus_of, say
 from moderation.settings import settings
 
 
 def evaluate(
-    images: Annotated[Path, typer.Option(help="Manifest of labelled images: CSV with file, label, source, family.")],
+    images: Data,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
     shipped: Annotated[
@@ -34,7 +34,7 @@ def evaluate(
     """
     corpus = corpus_of(images, cache, every)
     if shipped:
-        figures = measure_shipped(corpus, images, Config(), Runtime(settings().models))
+        figures = measure_shipped(corpus, Config(), Runtime(settings().models))
     else:
         figures = measure(corpus, images, Config(), None, say)
     if report:

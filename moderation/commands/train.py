@@ -1,5 +1,6 @@
 """`palisade train`: make the models that this project makes itself."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,8 @@ from detectors.synthetic import WEIGHTS
 from detectors.training.corpus import Corpus, build
 from detectors.training.data import View
 from detectors.training.features import FeatureCache
+from detectors.training.gather import gather as collect
+from detectors.training.gather import sources
 from detectors.training.shipping import train
 from detectors.training.synthetic import Config
 from moderation.commands.console import err, out
@@ -20,7 +23,10 @@ from moderation.settings import settings
 
 app = typer.Typer(help="Train detectors on labelled images.", no_args_is_help=True)
 
-Data = Annotated[Path, typer.Option(help="Manifest of labelled images: CSV with file, label, source, family.")]
+Data = Annotated[
+    list[Path],
+    typer.Option(help="Manifest of labelled images: CSV with file, label, source, family. May be given again."),
+]
 Cache = Annotated[
     Path | None, typer.Option(help="Folder for features, so that work is done once. Default: in the data folder.")
 ]
@@ -38,6 +44,19 @@ def group() -> None:
 
 
 app.command()(swap)
+
+
+@app.command()
+def gather(
+    folder: Annotated[Path, typer.Option("--out", help="Where the pictures and their manifest go.")],
+    pages: Annotated[int, typer.Option(min=0, help="Pictures of so many pages of documentation, by Chromium.")] = 0,
+) -> None:
+    """Gather real pictures of other kinds from Debian's packages, to train with beside your own.
+
+    Wallpapers, drawings, scans, renderings, figures and pages of manuals: what photographs alone do not teach. A source that is
+    there is kept, so an interrupted run goes on.
+    """
+    out.print(str(collect(sources(), folder, say, pages=pages)), highlight=False)
 
 
 @app.command()
@@ -68,8 +87,8 @@ def say(what: str) -> None:
     err.print(what, style="dim", highlight=False)
 
 
-def corpus_of(data: Path, cache: Path | None, every: int) -> Corpus:
-    """The corpus of a manifest, with a bar while features are computed. Raises DataError or ModelError."""
+def corpus_of(data: Sequence[Path], cache: Path | None, every: int) -> Corpus:
+    """The corpus of manifests, with a bar while features are computed. Raises DataError or ModelError."""
     config = settings()
     features = FeatureCache(cache or config.data_dir / "features", EmbeddingDetector(Runtime(config.models)))
     views = {View("native", 0): 1, View("matched", 0): every, View("laundered", 0): every}

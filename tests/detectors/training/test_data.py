@@ -14,6 +14,7 @@ from detectors.training.data import (
     decode,
     drop_duplicates,
     read_manifest,
+    read_manifests,
     render,
 )
 from tests.factories import picture
@@ -50,13 +51,24 @@ def test_examples_know_their_groups_and_prompts(folder: Path) -> None:
         ("0.png,fake,a,b,\n", "'fake'"),
         ("9.png,real,a,b,\n", "no .*9.png"),
         ("0.png,real,,b,\n", "no source"),
-        ("0.png,real,a,b,\n1.png,real,a,b,\n", "1 of the two classes"),
-        ("0.png,real,a,b,\n0.png,generated,a,b,\n", "twice"),
+        ("0.png,real,a,b,\n0.png,generated,a,b,\n", r"0\.png 2 times"),
     ],
 )
 def test_an_unusable_manifest_is_refused_with_the_reason(folder: Path, rows: str, said: str) -> None:
     with pytest.raises(DataError, match=said):
         read_manifest(manifest(folder, rows))
+
+
+def test_manifests_are_read_one_after_the_other_and_need_both_classes(folder: Path, tmp_path: Path) -> None:
+    real, both = manifest(folder, "0.png,real,a,b,\n"), tmp_path / "more.csv"
+    row = f"{folder / '1.png'},generated,c,d,\n"
+    both.write_text("file,label,source,family,origin\n" + row)
+
+    assert [example.generated for example in read_manifests([real, both])] == [False, True]
+    with pytest.raises(DataError, match="1 of the two classes"):
+        read_manifests([real])
+    with pytest.raises(DataError, match="2 times"):
+        read_manifests([real, both, both])
 
 
 def test_a_missing_column_is_named(folder: Path) -> None:

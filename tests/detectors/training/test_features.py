@@ -33,10 +33,10 @@ def cache(tmp_path: Path, runtime: Runtime) -> FeatureCache:
 
 
 def test_features_are_computed_once(manifest: Path, cache: FeatureCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = build(manifest, cache, {VIEW: 1})
+    first = build([manifest], cache, {VIEW: 1})
     monkeypatch.setattr(cache.detector, "session", None)
 
-    again = build(manifest, cache, {VIEW: 1})
+    again = build([manifest], cache, {VIEW: 1})
 
     assert np.array_equal(first.views[VIEW].blocks, again.views[VIEW].blocks)
     assert first.views[VIEW].blocks.any(axis=(1, 2)).all()
@@ -44,16 +44,16 @@ def test_features_are_computed_once(manifest: Path, cache: FeatureCache, monkeyp
 
 
 def test_a_damaged_file_is_computed_again(manifest: Path, cache: FeatureCache) -> None:
-    first = build(manifest, cache, {VIEW: 1})
+    first = build([manifest], cache, {VIEW: 1})
     next(cache.folder.rglob("*.npz")).write_bytes(b"PK\x03\x04 broken")
 
-    assert np.array_equal(build(manifest, cache, {VIEW: 1}).views[VIEW].blocks, first.views[VIEW].blocks)
+    assert np.array_equal(build([manifest], cache, {VIEW: 1}).views[VIEW].blocks, first.views[VIEW].blocks)
 
 
 def test_every_second_picture_may_be_enough(manifest: Path, cache: FeatureCache) -> None:
     told = []
 
-    corpus = build(manifest, cache, {VIEW: 2}, lambda *what: told.append(what))
+    corpus = build([manifest], cache, {VIEW: 2}, lambda *what: told.append(what))
 
     assert corpus.views[VIEW].present.tolist() == [True, False, True, False]
     assert told == [("native-0", 1, 4), ("native-0", 3, 4)]

@@ -103,7 +103,7 @@ def test_training_twice_gives_the_same_model(corpus: Corpus, tmp_path: Path) -> 
 
 
 def test_the_shipped_model_is_measured_on_other_pictures(corpus: Corpus, runtime: Runtime) -> None:
-    evaluation = measure_shipped(corpus, Path("other.csv"), SMALL, runtime)
+    evaluation = measure_shipped(corpus, SMALL, runtime)
 
     ((name, model),) = evaluation["models"].items()
     assert name == Card.read(WEIGHTS, "synthetic").identity
@@ -115,7 +115,7 @@ def test_the_shipped_model_is_not_measured_on_what_it_learned_from(corpus: Corpu
     seen = dataclasses.replace(corpus, data=Card.read(WEIGHTS, "synthetic").training["data"])
 
     with pytest.raises(DataError, match="was trained on"):
-        measure_shipped(seen, Path("same.csv"), SMALL, runtime)
+        measure_shipped(seen, SMALL, runtime)
 
 
 def test_too_few_pictures_to_choose_by_are_refused() -> None:
