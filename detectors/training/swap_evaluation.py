@@ -166,17 +166,22 @@ class Logistic:
 
 
 def fit_logistic(labels: NDArray[np.int64], logits: Floats) -> Logistic:
-    """Platt's calibration by Newton's method, classes weighted alike. Raises TrainingError for one class."""
+    """Platt's calibration by Newton's method, classes weighted alike. Raises TrainingError for one class.
+
+    Logits are brought to unit spread first, and the start is flat: a network that is sure of itself would else make the
+    first step overshoot for ever.
+    """
     auc(labels, logits)
+    spread = max(float(np.std(logits)), 1e-6)
     weight = np.where(labels == 1, 0.5 / (labels == 1).mean(), 0.5 / (labels == 0).mean())
-    inputs = np.stack([logits, np.ones_like(logits)], axis=1)
-    values = np.array([1.0, 0.0])
+    inputs = np.stack([logits / spread, np.ones_like(logits)], axis=1)
+    values = np.zeros(2)
     for _ in range(50):
         probability = 1 / (1 + np.exp(-np.clip(inputs @ values, -30, 30)))
         gradient = inputs.T @ (weight * (probability - labels)) + 1e-3 * values
         curvature = (inputs * (weight * probability * (1 - probability))[:, None]).T @ inputs + 1e-3 * np.eye(2)
         values = values - np.linalg.solve(curvature, gradient)
-    return Logistic(round(float(values[0]), 6), round(float(values[1]), 6))
+    return Logistic(round(float(values[0] / spread), 6), round(float(values[1]), 6))
 
 
 def calibration_error(labels: NDArray[np.int64], probabilities: Floats) -> float:

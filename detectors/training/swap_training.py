@@ -11,10 +11,13 @@ import numpy as np
 import torch
 
 from detectors.image import Pixels
+from detectors.runtime import Runtime
+from detectors.swap import sharpness
 from detectors.training import swap_evaluation as evaluation
 from detectors.training.swap import Run, SwapConfig, SwapNetwork, logits_of
-from detectors.training.swap_data import FaceCrop, digest, folds, network_input, read_faces
+from detectors.training.swap_data import FaceCrop, digest, folds, network_input, read_faces, without_copies
 from detectors.training.swap_export import Made, publish
+from detectors.training.swap_photos import faces_of
 from detectors.training.tiny_autoencoder import TinyAutoencoder
 
 Progress = Callable[[str, int, int, float], None]
@@ -24,7 +27,10 @@ FINAL = "final"
 
 @dataclass(frozen=True)
 class SwapTraining:
-    """What `palisade train swap` was asked for. `steps` None: as many as `SwapConfig` has."""
+    """What `palisade train swap` was asked for. `steps` None: as many as `SwapConfig` has.
+
+    photos: manifests of photographs whose faces are used beside the folder's; models: where the face detector is.
+    """
 
     faces: Path
     work: Path
@@ -34,6 +40,8 @@ class SwapTraining:
     seed: int = 5
     groups: int = 2
     threads: int = 1
+    photos: tuple[Path, ...] = ()
+    models: Path | None = None
 
     @property
     def config(self) -> SwapConfig:
@@ -50,7 +58,7 @@ def train(task: SwapTraining, progress: Progress) -> dict[str, Any]:
     """Train, test on people left out, write the model; its card. Raises TrainingError."""
     torch.set_num_threads(task.threads)
     cv2.setNumThreads(task.threads)
-    faces = read_faces(task.faces)
+    faces = all_faces(task)
     parts = folds(faces, task.groups)
     task.work.mkdir(parents=True, exist_ok=True)
     reconstruct = reconstructor(task.autoencoder) if task.autoencoder else None
@@ -72,6 +80,15 @@ def train(task: SwapTraining, progress: Progress) -> dict[str, Any]:
     }
     logistic = evaluation.fit_logistic(held_out.label, held_out.logit)
     return publish(Made(network_of(task, faces, FINAL, progress), logistic, held_out, record), faces, task.out)
+
+
+def all_faces(task: SwapTraining) -> list[FaceCrop]:
+    """The folder's faces, and those of the photographs that are as sharp as 99 in 100 of them; copies dropped."""
+    faces = read_faces(task.faces)
+    if task.photos and task.models:
+        least = float(np.quantile([sharpness(face.pixels) for face in faces], 0.01))
+        faces += faces_of(task.photos, Runtime(task.models), least)
+    return without_copies(faces)
 
 
 def network_of(task: SwapTraining, faces: Sequence[FaceCrop], name: str, progress: Progress) -> SwapNetwork:

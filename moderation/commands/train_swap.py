@@ -10,12 +10,17 @@ from rich.table import Table
 
 from moderation.commands.console import err, out
 from moderation.errors import ModelError
+from moderation.settings import settings as environment
 
 Faces = Annotated[Path, typer.Argument(help="A folder with a folder of aligned 112 × 112 face crops for each person.")]
 Work = Annotated[Path, typer.Option(help="Where checkpoints are kept; an interrupted training goes on from them.")]
 Out = Annotated[Path, typer.Option(help="Where swap.onnx, its card and its calibration are written.")]
 Autoencoder = Annotated[
     Path | None, typer.Option(help="A folder with FLUX.2's tiny autoencoder: adds the test on reconstructions.")
+]
+Photos = Annotated[
+    list[Path] | None,
+    typer.Option(help="Manifest of photographs whose faces are trained and tested on too. May be given again."),
 ]
 Steps = Annotated[
     int | None, typer.Option(min=1, help="Steps of each network; as the shipped model had when left out.")
@@ -31,6 +36,7 @@ def swap(
     work: Work = Path("work/swap"),
     output: Out = Path("work/swap/model"),
     autoencoder: Autoencoder = None,
+    photos: Photos = None,
     steps: Steps = None,
     seed: Seed = 5,
     groups: Groups = 2,
@@ -55,7 +61,16 @@ def swap(
                 err.print(f"{name}: step {done} of {total}, loss {loss:.3f}")
 
         settings = swap_training.SwapTraining(
-            faces, work, output, autoencoder, steps=steps, seed=seed, groups=groups, threads=threads
+            faces,
+            work,
+            output,
+            autoencoder,
+            steps=steps,
+            seed=seed,
+            groups=groups,
+            threads=threads,
+            photos=tuple(photos or ()),
+            models=environment().models,
         )
         card = swap_training.train(settings, progress)
     table = Table("fakes", "protocol", "pairs", "AUC", "recall at 5 % FPR", "recall at 1 % FPR")
