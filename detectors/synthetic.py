@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detectors.base import Detector, Finding, Label
 from detectors.calibration import Calibration
@@ -47,6 +48,11 @@ class SyntheticDetector(Detector):
 
     def detect(self, images: Sequence[Image]) -> list[list[Finding]]:
         return [self._measure(image) for image in images]
+
+    def score(self, blocks: NDArray[np.float32]) -> float:
+        """The highest probability of generation of class tokens, float32 (n, 12, 768)."""
+        (logits,) = self.session.run(["logit"], {"blocks": blocks})
+        return float(1 / (1 + np.exp(-logits.max())))
 
     def _measure(self, image: Image) -> list[Finding]:
         if "blocks" not in image.features:

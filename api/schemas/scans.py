@@ -165,3 +165,19 @@ class ImageAnswer(BaseModel):
 
     image: ImageFacts
     scans: list[ScanSummary]
+
+
+class HeatCell(BaseModel):
+    """A square of an image, read as `synthetic` reads a whole one."""
+
+    region: Region
+    score: float = Field(description="The probability that the square was generated, where half are.")
+    fpr: float = Field(description="Share of real pictures that score at least as high.")
+
+
+class HeatMap(BaseModel):
+    """Which parts of an image speak for generation. Cells overlap; they go row by row."""
+
+    width: int = Field(description="Pixels across, of the upright frame.")
+    height: int
+    cells: list[HeatCell]

@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 
 from detectors.base import Finding
-from detectors.image import Image
+from detectors.embedding import EmbeddingDetector
+from detectors.heatmap import Cell, heat
+from detectors.image import Frame, Image
+from detectors.synthetic import SyntheticDetector
 from moderation import media
 from moderation.banks.service import note_matches
 from moderation.database import Database
@@ -122,6 +125,20 @@ class ScanService:
             if image is None:
                 raise NotFoundError(f"No image with SHA-256 {sha256!r} was scanned.", hint="Send 64 lower-case digits.")
             return image, list(repository.scans_of(image.id, limit))
+
+    def heat_map(self, tenant: str, sha256: str) -> tuple[Frame, list[Cell]]:
+        """Which parts of a kept image speak for generation: its first frame, and the cells.
+
+        Costs an embedding a cell, so it waits for a scan's turn. Raises NotFoundError, ModelError, and StorageError (404)
+        when the image is not kept.
+        """
+        self.find_image(tenant, sha256, limit=1)
+        embedding, synthetic = self.scanner.detector("embedding"), self.scanner.detector("synthetic")
+        assert isinstance(embedding, EmbeddingDetector)  # noqa: S101 - registered under this name
+        assert isinstance(synthetic, SyntheticDetector)  # noqa: S101 - registered under this name
+        image = media.open(self.store.get(tenant, sha256), self.limits)
+        with self.scanner.turn():
+            return image.frames[0], heat(image.frames[0], embedding, synthetic)
 
     def _measured_before(self, tenant: str, sha256: str, models: str, plan: str) -> _Facts | None:
         with self.database.read() as session:

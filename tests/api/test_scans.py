@@ -281,6 +281,19 @@ def test_images_are_kept_as_the_policy_says_and_encrypted(
         assert application.store.get("default", scan["sha256"]) == data
 
 
+def test_a_kept_image_has_a_heat_map_and_another_has_none(make_application: MakeApp, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(OWN.format(name="own", keep="held"))
+    client = TestClient(create_app(make_application(require_key=False, policies_dir=tmp_path)))
+    kept = send(client, encode(picture(220, 200, seed=32)), "p.png", policy="own").json()["sha256"]
+    gone = send(client, encode(picture(90, 80, seed=33)), "p.png", policy="own").json()["sha256"]
+
+    answer = client.get(f"/v1/images/{kept}/heatmap").json()
+    assert (answer["width"], answer["height"], len(answer["cells"])) == (220, 200, 9)
+    assert all(0 <= cell["score"] <= 1 and 0 < cell["fpr"] <= 1 for cell in answer["cells"])
+    assert client.get(f"/v1/images/{gone}/heatmap").status_code == 404
+    assert client.get(f"/v1/images/{'0' * 64}/heatmap").status_code == 404
+
+
 def test_answers_of_long_ago_are_forgotten(application: Application) -> None:
     from datetime import timedelta
 
