@@ -31,6 +31,8 @@ from moderation.people.photos import PhotoDesk
 from moderation.people.service import PeopleService
 from moderation.policy import PolicyLibrary, Vocabulary
 from moderation.prompts.service import PromptService
+from moderation.registry.service import ModelRegistry
+from moderation.registry.serving import ServedModels
 from moderation.scanner import Scanner
 from moderation.scans.service import ScanService
 from moderation.settings import Settings
@@ -146,6 +148,7 @@ class Application:
                 "takedown clock": self.takedown_desk.watch,
                 "takedown sweeps": self.takedown_desk.sweep_unfinished,
                 "exchanges": self.exchanges.sync_due,
+                "models' figures": self.served_models.write_down,
             }
         )
 
@@ -156,6 +159,17 @@ class Application:
     @cached_property
     def outbox(self) -> Outbox:
         return Outbox(self.database, self.client, self.settings)
+
+    @cached_property
+    def registry(self) -> ModelRegistry:
+        return ModelRegistry(self.database, self.runtime)
+
+    @cached_property
+    def served_models(self) -> ServedModels:
+        """The registry's models, which the scanner measures with from then on."""
+        served = ServedModels(self.registry)
+        self.scanner.serve(served)
+        return served
 
     @cached_property
     def policies(self) -> PolicyLibrary:
@@ -174,7 +188,7 @@ class Application:
     @cached_property
     def scans(self) -> ScanService:
         # scans that are kept are compared with the people who are enrolled, and looked up in banks
-        _ = self.likeness, self.known
+        _ = self.likeness, self.known, self.served_models
         return ScanService(self.database, self.scanner, self.policies, self.store, MediaLimits.of(self.settings))
 
     @cached_property

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -48,6 +48,18 @@ class Measured:
         return not any(finding.reason in SPARED for finding in self.findings)
 
 
+class Models(Protocol):
+    """Which models measure: see `registry.serving.ServedModels`."""
+
+    def choose(self, name: str, sha256: str) -> Detector | None: ...
+
+    def shadow(self, name: str) -> Detector | None: ...
+
+    def state(self, name: str) -> str: ...
+
+    def note(self, name: str, findings: Sequence[Finding], shadowed: Sequence[Finding] | None) -> None: ...
+
+
 class Scanner:
     """Holds the detectors and runs them. Safe to share between threads.
 
@@ -74,11 +86,16 @@ class Scanner:
         self._places = concurrency + waiting
         self._placing = threading.Lock()
         self._building = threading.Lock()
+        self._served: Models | None = None
 
     @property
     def lists(self) -> frozenset[str]:
         """The detectors that look lists up, and measure nothing."""
         return frozenset(cls.name for cls in self.classes if cls.looks_up)
+
+    def serve(self, models: Models) -> None:
+        """Measure with the models that these say, from now on, where they say one."""
+        self._served = models
 
     def build(self) -> None:
         """Load every detector whose weights are present. Called again, it tries those that were missing."""
@@ -132,7 +149,8 @@ class Scanner:
 
     def _state(self, cls: type[Detector], tenant: str) -> str:
         built = self._built.get(cls.name)
-        return built.state(tenant) if built else ""
+        served = self._served.state(cls.name) if self._served else ""
+        return (built.state(tenant) if built else "") + served
 
     @staticmethod
     def plan(policy: Policy, context: Context) -> str:
@@ -179,10 +197,23 @@ class Scanner:
                 cascade.findings += detector.did_not_measure("skipped", spared)
                 continue
             started = time.perf_counter()
-            cascade.findings += self._run(self.detector(detector.name), image)
+            cascade.findings += self._measured(detector.name, image)
             cascade.ran.add(detector.name)
             timings[detector.name] = round((time.perf_counter() - started) * 1000, 2)
         return Measured(tuple(cascade.findings), timings)
+
+    def serving(self, name: str, sha256: str) -> Detector:
+        """The detector that measures an image: with the registry's model for it, else with the shipped one."""
+        chosen = self._served.choose(name, sha256) if self._served else None
+        return chosen or self.detector(name)
+
+    def _measured(self, name: str, image: Image) -> list[Finding]:
+        """What a detector finds of an image. A shadow runs beside it, and nothing follows from what it says."""
+        findings = self._run(self.serving(name, image.sha256), image)
+        if self._served:
+            shadow = self._served.shadow(name)
+            self._served.note(name, findings, self._run(shadow, image) if shadow else None)
+        return findings
 
     def look_up(self, findings: Sequence[Finding], tenant: str) -> tuple[Finding, ...]:
         """Stored findings, those of lists looked up anew. Detectors that the policy left out stay so."""

@@ -133,7 +133,7 @@ class ScanService:
         when the image is not kept.
         """
         self.find_image(tenant, sha256, limit=1)
-        embedding, synthetic = self.scanner.detector("embedding"), self.scanner.detector("synthetic")
+        embedding, synthetic = self.scanner.detector("embedding"), self.scanner.serving("synthetic", sha256)
         assert isinstance(embedding, EmbeddingDetector)  # noqa: S101 - registered under this name
         assert isinstance(synthetic, SyntheticDetector)  # noqa: S101 - registered under this name
         image = media.open(self.store.get(tenant, sha256), self.limits)

@@ -5,6 +5,7 @@ from moderation.tables.banks import Bank, BankEntry, BankEntryDay, BankMatch, Ba
 from moderation.tables.base import DEFAULT_TENANT, Base, new_id, utc_now
 from moderation.tables.exchanges import Exchange
 from moderation.tables.people import FaceTemplate, PeopleGallery, Person, PersonEvent
+from moderation.tables.registry import DetectorModel, ModelDay
 from moderation.tables.scans import IdempotencyKey, Measurement, Scan, StoredImage
 from moderation.tables.takedowns import CounterNotice, Notice, NoticeCopy, NoticeImage
 from moderation.tables.tenants import ApiKey, Tenant
@@ -20,11 +21,13 @@ __all__ = [
     "BankState",
     "Base",
     "CounterNotice",
+    "DetectorModel",
     "Event",
     "Exchange",
     "FaceTemplate",
     "IdempotencyKey",
     "Measurement",
+    "ModelDay",
     "Notice",
     "NoticeCopy",
     "NoticeImage",

@@ -77,6 +77,25 @@ def test_the_same_examples_make_the_same_head(tmp_path: Path) -> None:
     assert sorted(files[0]) == ["boats.calibration.json", "boats.card.json", "boats.onnx"]
 
 
+def test_another_model_does_not_move_a_policys_threshold(tmp_path: Path, runtime: Runtime) -> None:
+    """Two models whose scores mean different things: at one `fpr` the same share of unseen negatives is flagged, within 20 %."""
+    backbone, shares, middles = runtime.identity("clip_vit_b16"), [], []
+    _, unseen = made(0, 3000, seed=0)
+    for prevalence, count in ((0.5, 700), (0.02, 900)):
+        rows, vectors = made(60, count, apart=1.2, seed=0)
+        folder = tmp_path / str(count)
+        train("boats", embedded(rows, vectors.__getitem__), folder, backbone=backbone, prevalence=prevalence)
+        head = heads_in(folder)[0](runtime)
+        assert isinstance(head, HeadDetector)
+        scores = head.scores(np.stack(list(unseen.values())[1000:]))
+        middles.append(float(np.median(scores)))
+        shares.append(float(np.mean([head.calibration.fpr(float(score)) <= 0.2 for score in scores])))
+
+    assert middles[0] > 3 * middles[1]
+    assert shares[1] == pytest.approx(shares[0], rel=0.2)
+    assert shares == pytest.approx([0.2, 0.2], rel=0.25)
+
+
 def test_a_head_that_knows_nothing_says_so(tmp_path: Path) -> None:
     rows, vectors = made(30, 30, apart=0.0)
     card = train("noise", embedded(rows, vectors.__getitem__), tmp_path, backbone="clip@1")
