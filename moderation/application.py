@@ -29,6 +29,11 @@ from moderation.people.photos import PhotoDesk
 from moderation.people.service import PeopleService
 from moderation.policy import PolicyLibrary, Vocabulary
 from moderation.prompts.service import PromptService
+from moderation.reviews.deciding import DecisionService
+from moderation.reviews.intake import Intake
+from moderation.reviews.records import ReviewRules
+from moderation.reviews.safety import ReviewerSafety
+from moderation.reviews.service import ReviewService
 from moderation.scanner import Scanner
 from moderation.scans.service import ScanService
 from moderation.settings import Settings
@@ -139,6 +144,7 @@ class Application:
                 "takedown clock": self.takedown_desk.watch,
                 "takedown sweeps": self.takedown_desk.sweep_unfinished,
                 "exchanges": self.exchanges.sync_due,
+                "decisions": self.decisions.release,
             }
         )
 
@@ -168,7 +174,30 @@ class Application:
     def scans(self) -> ScanService:
         # scans that are kept are compared with the people who are enrolled, and looked up in banks
         _ = self.likeness, self.known
-        return ScanService(self.database, self.scanner, self.policies, self.store, MediaLimits.of(self.settings))
+        return ScanService(
+            self.database,
+            self.scanner,
+            self.policies,
+            self.store,
+            MediaLimits.of(self.settings),
+            intake=Intake(self.review_rules),
+        )
+
+    @cached_property
+    def review_rules(self) -> ReviewRules:
+        return ReviewRules.of(self.settings)
+
+    @cached_property
+    def reviews(self) -> ReviewService:
+        return ReviewService(self.database, self.review_rules)
+
+    @cached_property
+    def decisions(self) -> DecisionService:
+        return DecisionService(self.database, self.review_rules)
+
+    @cached_property
+    def reviewer_safety(self) -> ReviewerSafety:
+        return ReviewerSafety(self.database, self.review_rules)
 
     @cached_property
     def keys(self) -> KeyService:
