@@ -12,11 +12,11 @@ from moderation.policy.verdict import RANK
 from moderation.reviews.harms import HARMS
 from moderation.reviews.priority import rank_of
 from moderation.reviews.records import (
-    EFFECTS,
     REVIEWERS,
     Choice,
     LateDecisionError,
     ReviewRules,
+    effect_of,
     must_have,
     must_work,
 )
@@ -141,14 +141,14 @@ class DecisionService:
         repository.exclude(exclusion(case, made.reviewer, "decided"))
         if case.kind == "golden":
             made.right = made.outcome == case.answer
-        elif case.state == "second" and made.outcome != firsts[-1].outcome:
+        elif case.state == "second" and made.effect != firsts[-1].effect:
             # Two people who looked for themselves disagree: a senior's word ends it.
             case.state, case.tier, case.eyes, case.disputed = "open", "senior", 1, True
-        elif case.state == "open" and not case.disputed and _eyes(case, made.outcome) > 1:
+        elif case.state == "open" and not case.disputed and _eyes(case, made.effect) > 1:
             case.state, case.eyes = "second", 2
         else:
             case.state, case.rank = "decided", None
-            case.outcome, case.effect = made.outcome, EFFECTS[made.outcome]
+            case.outcome, case.effect = made.outcome, made.effect
             case.decided_at, case.release_at = now, now + self.rules.undo
 
     def undo(self, person: Person, case_id: str, *, now: datetime | None = None) -> ReviewCase:
@@ -248,9 +248,9 @@ def end_appeal(repository: ReviewRepository, case: ReviewCase, appeal: Appeal, l
     )
 
 
-def _eyes(case: ReviewCase, outcome: str) -> int:
-    """How many people have to reach an outcome."""
-    return 2 if outcome in HARMS[case.harm].two_eyes else case.eyes
+def _eyes(case: ReviewCase, effect: str) -> int:
+    """How many people have to reach an effect."""
+    return 2 if effect in HARMS[case.harm].two_eyes else case.eyes
 
 
 def _must_make_sense(case: ReviewCase, attempt: _Attempt) -> None:
@@ -281,6 +281,7 @@ def _row(case: ReviewCase, attempt: _Attempt, images: Sequence[CaseImage]) -> De
         case_id=case.id,
         reviewer=attempt.person.id,
         outcome=outcome,
+        effect=effect_of(outcome, [image.action for image in images]),
         clause=clause,
         reason=reason,
         state="counted",

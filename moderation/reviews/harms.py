@@ -11,7 +11,7 @@ from moderation.policy.verdict import RANK
 class Harm:
     """severity: 1 to 5. queue: where its cases go when the policy names none. labels: findings that mean it.
 
-    restricted: for seniors only, and never shown. two_eyes: outcomes that two people have to reach each by themselves. blur, grey,
+    restricted: for seniors only, and never shown. two_eyes: effects that two people have to reach each by themselves. blur, grey,
     small: how an image is shown at first.
     """
 
@@ -27,8 +27,8 @@ class Harm:
     small: bool = False
 
 
-ALL = frozenset({"uphold", "overturn", "restrict"})
-AGAINST = frozenset({"uphold"})
+ALL = frozenset({"block", "restrict", "label", "allow"})
+AGAINST = frozenset({"block"})
 
 HARMS: Mapping[str, Harm] = {
     harm.name: harm

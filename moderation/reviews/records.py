@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from moderation.errors import ConflictError, ForbiddenError, InvalidRequestError
+from moderation.policy.verdict import worst
 from moderation.roles import Person, Role
 from moderation.settings import Settings
 from moderation.tables import Appeal, CaseImage, Decision, ReviewCase
@@ -20,14 +21,12 @@ STATES = {
 WAITING = ("open", "second")
 
 OUTCOMES = {
-    "uphold": "The concern holds: the image is not shown.",
+    "uphold": "The machine was right: its action stands, and what was held is blocked.",
+    "block": "The image is not shown, whatever the machine said.",
     "restrict": "The image is shown behind a warning.",
-    "overturn": "The concern does not hold: the image is shown.",
+    "overturn": "The machine was wrong: the image is shown.",
     "escalate": "A senior reviewer decides.",
 }
-
-EFFECTS = {"uphold": "block", "restrict": "restrict", "overturn": "allow"}
-"""What an outcome means for the images of a case."""
 
 REVIEWERS = (Role.REVIEWER, Role.SENIOR)
 LEADS = (Role.LEAD, Role.ADMIN)
@@ -48,7 +47,8 @@ class LateDecisionError(ConflictError):
 
 @dataclass(frozen=True)
 class Choice:
-    """What a person decides. clause: of the policy, needed to uphold or restrict. reason: needed otherwise.
+    """What a person decides. clause: of the policy, needed to uphold, block or restrict. reason: needed
+    otherwise.
 
     Raises InvalidRequestError.
     """
@@ -64,7 +64,7 @@ class Choice:
             )
         check_text("clause", self.clause, MOST_CLAUSE)
         check_text("reason", self.reason, MOST_TEXT)
-        needed = "clause" if self.outcome in ("uphold", "restrict") else "reason"
+        needed = "reason" if self.outcome in ("overturn", "escalate") else "clause"
         if not getattr(self, needed).strip():
             raise InvalidRequestError(
                 f"To {self.outcome} needs a {needed}.", hint="Nobody is decided on without being told why."
@@ -121,6 +121,13 @@ class CaseView:
     offers: Sequence[Decision]
     appeal: Appeal | None
     earlier: Sequence[Mapping[str, Any]]
+
+
+def effect_of(outcome: str, actions: Sequence[str]) -> str:
+    """What an outcome means for images on which the machine's actions were these: one action, '' for `escalate`."""
+    if outcome == "uphold":
+        return worst(["block" if action == "hold" else action for action in actions])  # type: ignore[misc]
+    return {"block": "block", "restrict": "restrict", "overturn": "allow", "escalate": ""}[outcome]
 
 
 def check_text(name: str, value: str, limit: int) -> None:

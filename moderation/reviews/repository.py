@@ -37,7 +37,7 @@ class ReviewRepository:
     def add(self, *rows: Base) -> None:
         for row in rows:
             self.session.add(row)
-        self.session.flush()
+            self.session.flush()
 
     def case(self, case_id: str, *, lock: bool = False) -> ReviewCase | None:
         query = sa.select(ReviewCase).where(ReviewCase.tenant_id == self.tenant, ReviewCase.id == case_id)

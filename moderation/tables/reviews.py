@@ -99,7 +99,7 @@ class CaseExclusion(TenantMixin, CreatedMixin, Base):
 class Decision(TenantMixin, CreatedMixin, Base):
     """What a person decided on a case.
 
-    state: `counted`, `late` (the lease was over: kept, and offered again), `adopted` (a late one that was taken up) or
+    effect: what it means for the images, '' for `escalate`. state: `counted`, `late` (the lease was over: kept, and offered again), `adopted` (a late one that was taken up) or
     `undone`. clause: of the policy. token: of the claim it was made under. before: what undoing brings back. seconds: from the
     claim. right: of a golden case, whether the known answer was given. consent: whether it may train detectors.
     """
@@ -115,6 +115,7 @@ class Decision(TenantMixin, CreatedMixin, Base):
     case_id: Mapped[str] = mapped_column(ForeignKey("cases.id", ondelete="CASCADE"))
     reviewer: Mapped[str] = mapped_column(String(200))
     outcome: Mapped[str] = mapped_column(String(10))
+    effect: Mapped[str] = mapped_column(String(16))
     clause: Mapped[str] = mapped_column(String(200))
     reason: Mapped[str] = mapped_column(Text)
     state: Mapped[str] = mapped_column(String(10))

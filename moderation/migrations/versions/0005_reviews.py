@@ -131,6 +131,7 @@ def _decisions() -> None:
         sa.Column("case_id", sa.String(40), nullable=False),
         sa.Column("reviewer", sa.String(200), nullable=False),
         sa.Column("outcome", sa.String(10), nullable=False),
+        sa.Column("effect", sa.String(16), nullable=False),
         sa.Column("clause", sa.String(200), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("state", sa.String(10), nullable=False),
