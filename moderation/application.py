@@ -29,7 +29,10 @@ from moderation.people.photos import PhotoDesk
 from moderation.people.service import PeopleService
 from moderation.policy import PolicyLibrary, Vocabulary
 from moderation.prompts.service import PromptService
+from moderation.reviews.appeals import AppealService
+from moderation.reviews.backtest import BacktestService
 from moderation.reviews.deciding import DecisionService
+from moderation.reviews.figures import FiguresService
 from moderation.reviews.intake import Intake
 from moderation.reviews.records import ReviewRules
 from moderation.reviews.safety import ReviewerSafety
@@ -194,6 +197,18 @@ class Application:
     @cached_property
     def decisions(self) -> DecisionService:
         return DecisionService(self.database, self.review_rules)
+
+    @cached_property
+    def appeals(self) -> AppealService:
+        return AppealService(self.database, self.review_rules)
+
+    @cached_property
+    def review_figures(self) -> FiguresService:
+        return FiguresService(self.database)
+
+    @cached_property
+    def backtests(self) -> BacktestService:
+        return BacktestService(self.database, Vocabulary.of(self.scanner.classes))
 
     @cached_property
     def reviewer_safety(self) -> ReviewerSafety:

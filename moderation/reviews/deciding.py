@@ -135,13 +135,15 @@ class DecisionService:
         """What a decision does to its case."""
         let_go(case)
         case.assigned_to = None
+        if case.kind == "golden":
+            repository.exclude(exclusion(case, made.reviewer, "decided"))
+            made.right = None if made.outcome == "escalate" else made.outcome == case.answer
+            return
         if made.outcome == "escalate":
             case.tier = "senior"
             return
         repository.exclude(exclusion(case, made.reviewer, "decided"))
-        if case.kind == "golden":
-            made.right = made.outcome == case.answer
-        elif case.state == "second" and made.effect != firsts[-1].effect:
+        if case.state == "second" and made.effect != firsts[-1].effect:
             # Two people who looked for themselves disagree: a senior's word ends it.
             case.state, case.tier, case.eyes, case.disputed = "open", "senior", 1, True
         elif case.state == "open" and not case.disputed and _eyes(case, made.effect) > 1:
@@ -234,11 +236,12 @@ def told(repository: ReviewRepository, case: ReviewCase, last: Decision) -> dict
 
 def end_appeal(repository: ReviewRepository, case: ReviewCase, appeal: Appeal, last: Decision, now: datetime) -> None:
     """The uploader was right, in part or not: an appeal never makes it worse."""
-    effect = min(case.effect or appeal.in_force, appeal.in_force, key=lambda action: RANK[action])  # type: ignore[index]
+    most = "block" if appeal.in_force == "hold" else appeal.in_force
+    effect = min(case.effect or most, most, key=lambda action: RANK[action])  # type: ignore[index]
     case.effect = effect
     appeal.state, appeal.outcome, appeal.effect = "decided", case.outcome, effect
     appeal.reason, appeal.decided_at = last.reason or last.clause, now
-    changed = effect != appeal.in_force
+    changed = RANK[effect] < RANK[appeal.in_force]  # type: ignore[index]
     said = told(repository, case, last) | {"appeal": appeal.id, "action": effect, "locale": appeal.locale}
     note = {"outcome": case.outcome, "effect": effect}
     audit.record(repository.session, case.tenant_id, "palisade", "appeal.decided", appeal.id, **note)

@@ -28,6 +28,9 @@ OUTCOMES = {
     "escalate": "A senior reviewer decides.",
 }
 
+ANSWERS = ("uphold", "block", "restrict", "overturn")
+"""Outcomes that end a case."""
+
 REVIEWERS = (Role.REVIEWER, Role.SENIOR)
 LEADS = (Role.LEAD, Role.ADMIN)
 

@@ -7,9 +7,11 @@ from typing import Any
 from moderation import audit, events
 from moderation.database import Database
 from moderation.errors import ConflictError, ForbiddenError, InvalidRequestError, NotFoundError
-from moderation.reviews.harms import HARMS, QUEUES
+from moderation.reviews.harms import HARMS, QUEUES, cause_of
+from moderation.reviews.intake import Intake, image_row
 from moderation.reviews.priority import rank_of
 from moderation.reviews.records import (
+    ANSWERS,
     LEADS,
     REVIEWERS,
     WAITING,
@@ -36,6 +38,7 @@ class ReviewService:
     def __init__(self, database: Database, rules: ReviewRules) -> None:
         self.database = database
         self.rules = rules
+        self.intake = Intake(rules)
 
     def claim(self, person: Person, queue: str = "", *, now: datetime | None = None) -> Claim | None:
         """The first case of a queue, or of all that the person works, kept for them until the lease is over.
@@ -166,6 +169,42 @@ class ReviewService:
             case.rank = rank_of(case)
             audit.record(session, person.tenant, person.id, "case.reopened", case.id, reason=reason)
             events.add(session, person.tenant, "case.reopened", {"case": case.id, "round": case.round}, now=now)
+        return case
+
+    def add_golden(self, lead: Person, scan_id: str, answer: str, reason: str) -> ReviewCase:
+        """Put a case with a known answer among the others. It changes nothing outside; whoever decides is scored by it.
+
+        Raises ForbiddenError, NotFoundError, InvalidRequestError (no answer, or a scan that calls for nobody).
+        """
+        must_have(lead, *LEADS)
+        reason = need_text("reason", reason)
+        if answer not in ANSWERS:
+            raise InvalidRequestError(f"{answer[:20]!r} is not an answer.", hint=f"Answers are {', '.join(ANSWERS)}.")
+        with self.database.write() as session:
+            repository = ReviewRepository(session, lead.tenant)
+            scan = repository.scan(scan_id)
+            if scan is None:
+                raise NotFoundError(f"There is no scan {scan_id[:60]!r}.", hint="Ids look like `scan_01k2…`.")
+            cause = cause_of(scan.verdict, scan.findings)
+            if cause is None or cause.harm.restricted:
+                raise InvalidRequestError(
+                    "This scan makes no case that people could be scored by.", hint="Take one that was held."
+                )
+            case = self.intake.new_case(lead.tenant, cause, reach=max(scan.reach, 1), kind="golden", answer=answer)
+            repository.add(case, image_row(case, scan, b"", "first", 0))
+            audit.record(session, lead.tenant, lead.id, "case.golden_added", case.id, scan=scan_id, reason=reason)
+        return case
+
+    def end_golden(self, lead: Person, case_id: str) -> ReviewCase:
+        """Take a golden case out of the queue; its scores stay. Raises ForbiddenError, NotFoundError, ConflictError."""
+        must_have(lead, *LEADS)
+        with self.database.write() as session:
+            case = found(ReviewRepository(session, lead.tenant).case(case_id, lock=True), case_id)
+            if case.kind != "golden":
+                raise ConflictError("This is no golden case.", hint="People decide on it.")
+            let_go(case)
+            case.state, case.rank, case.closed_at = "closed", None, utc_now()
+            audit.record(session, lead.tenant, lead.id, "case.golden_ended", case_id)
         return case
 
     def show(self, person: Person, case_id: str) -> CaseView:

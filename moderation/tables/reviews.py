@@ -142,7 +142,7 @@ class Appeal(TenantMixin, CreatedMixin, Base):
     )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True, default=lambda: new_id("appeal"))
-    scan_id: Mapped[str] = mapped_column(ForeignKey("scans.id"))
+    scan_id: Mapped[str | None] = mapped_column(ForeignKey("scans.id", ondelete="SET NULL"))
     case_id: Mapped[str] = mapped_column(ForeignKey("cases.id"), index=True)
     of_case: Mapped[str | None] = mapped_column(String(40))
     statement: Mapped[str] = mapped_column(Text)

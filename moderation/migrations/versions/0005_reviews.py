@@ -153,7 +153,7 @@ def _appeals() -> None:
     op.create_table(
         "appeals",
         *_owned("appeals"),
-        sa.Column("scan_id", sa.String(40), nullable=False),
+        sa.Column("scan_id", sa.String(40), nullable=True),
         sa.Column("case_id", sa.String(40), nullable=False),
         sa.Column("of_case", sa.String(40), nullable=True),
         sa.Column("statement", sa.Text(), nullable=False),
@@ -165,7 +165,7 @@ def _appeals() -> None:
         sa.Column("effect", sa.String(16), nullable=True),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("decided_at", MOMENT, nullable=True),
-        sa.ForeignKeyConstraint(["scan_id"], ["scans.id"], name=op.f("fk_appeals_scan_id_scans")),
+        sa.ForeignKeyConstraint(["scan_id"], ["scans.id"], name=op.f("fk_appeals_scan_id_scans"), ondelete="SET NULL"),
         sa.ForeignKeyConstraint(["case_id"], ["cases.id"], name=op.f("fk_appeals_case_id_cases")),
         sa.UniqueConstraint("tenant_id", "scan_id", name=op.f("uq_appeals_tenant_id_scan_id")),
     )
