@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from moderation import audit, events
 from moderation.database import Database
 from moderation.errors import ConflictError, InvalidRequestError, NotFoundError
-from moderation.reviews.harms import APPEALS, HARMS, Cause, cause_of
+from moderation.reviews.harms import cause_of_appeal
 from moderation.reviews.intake import Intake, hashes_of, image_row
 from moderation.reviews.priority import rank_of
 from moderation.reviews.records import ReviewRules, check_text
@@ -80,9 +80,9 @@ class AppealService:
         return appeal
 
     def _case(self, tenant: str, scan: Scan, now: datetime) -> ReviewCase:
-        cause = cause_of(scan.verdict, scan.findings) or Cause(HARMS["general"], APPEALS, 50, (), 0.0)
+        cause = cause_of_appeal(scan.verdict, scan.findings)
         case = self.intake.new_case(tenant, cause, reach=max(scan.reach, 1), kind="appeal")
-        case.queue, case.due_at = APPEALS, now + timedelta(hours=self.rules.appeal_hours)
+        case.due_at = now + timedelta(hours=self.rules.appeal_hours)
         case.rank = rank_of(case)
         return case
 

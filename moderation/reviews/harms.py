@@ -1,7 +1,7 @@
 """What an image may do to somebody: from the findings behind a verdict to a harm, whatever policy judged it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from moderation.policy.verdict import RANK
@@ -117,11 +117,22 @@ def cause_of(verdict: Mapping[str, Any], findings: Sequence[Mapping[str, Any]]) 
     was put in was blocked, since that is never a machine's alone.
     """
     marked = [reason for reason in verdict["reasons"] if RANK[reason["action"]] >= RANK["hold"] or reason["queue"]]
+    cause = _cause(verdict, marked, findings)
+    asked = verdict["action"] == "hold" or any(reason["queue"] for reason in marked)
+    return cause if asked or (verdict["action"] == "block" and cause.harm.two_eyes) else None
+
+
+def cause_of_appeal(verdict: Mapping[str, Any], findings: Sequence[Mapping[str, Any]]) -> Cause:
+    """What an appeal against a verdict is about: all rules that did more than to let it pass."""
+    cause = _cause(verdict, [reason for reason in verdict["reasons"] if reason["action"] != "allow"], findings)
+    return replace(cause, queue=APPEALS)
+
+
+def _cause(
+    verdict: Mapping[str, Any], marked: Sequence[Mapping[str, Any]], findings: Sequence[Mapping[str, Any]]
+) -> Cause:
     labels = sorted({found["label"] for reason in marked for found in reason["findings"]})
     harm = _gravest(marked, labels, findings)
-    asked = verdict["action"] == "hold" or any(reason["queue"] for reason in marked)
-    if not asked and not (verdict["action"] == "block" and harm.two_eyes):
-        return None
     queue = next((reason["queue"] for reason in marked if reason["queue"]), None) or harm.queue
     weight = max((reason["priority"] for reason in marked), default=50)
     return Cause(harm, queue, weight, tuple(labels), _uncertainty(verdict, labels, findings))
