@@ -18,6 +18,8 @@ STATES = {
     "closed": "The host was told.",
 }
 
+STATE_NAMES = tuple(STATES)
+
 WAITING = ("open", "second")
 
 OUTCOMES = {
@@ -27,6 +29,8 @@ OUTCOMES = {
     "overturn": "The machine was wrong: the image is shown.",
     "escalate": "A senior reviewer decides.",
 }
+
+OUTCOME_NAMES = tuple(OUTCOMES)
 
 ANSWERS = ("uphold", "block", "restrict", "overturn")
 """Outcomes that end a case."""
