@@ -114,39 +114,45 @@ class FiguresService:
 
     def training(self, tenant: str, *, after: str = "", limit: int = 1_000) -> list[dict[str, Any]]:
         """Decisions that may train detectors: of closed cases whose images the host all let be used. By decision, behind one."""
-        query = (
-            sa.select(Decision, ReviewCase, CaseImage)
+        decisions = (
+            sa.select(Decision.id)
             .join(ReviewCase, ReviewCase.id == Decision.case_id)
-            .join(CaseImage, CaseImage.case_id == ReviewCase.id)
             .where(
                 Decision.tenant_id == tenant,
                 Decision.id > after,
                 Decision.consent,
-                CaseImage.consent,
                 Decision.state == "counted",
                 Decision.outcome != "escalate",
                 ReviewCase.state == "closed",
                 ReviewCase.kind != "golden",
                 ReviewCase.harm != "child_abuse",
             )
-            .order_by(Decision.id, CaseImage.id)
+            .order_by(Decision.id)
             .limit(limit)
         )
+        query = (
+            sa.select(Decision, ReviewCase, CaseImage)
+            .join(ReviewCase, ReviewCase.id == Decision.case_id)
+            .join(CaseImage, CaseImage.case_id == ReviewCase.id)
+            .where(Decision.id.in_(decisions), CaseImage.consent)
+            .order_by(Decision.id, CaseImage.id)
+        )
         with self.database.read() as session:
-            return [
-                {
-                    "decision": made.id,
-                    "case": case.id,
-                    "sha256": image.sha256,
-                    "harm": case.harm,
-                    "labels": case.labels,
-                    "outcome": made.outcome,
-                    "effect": made.effect,
-                    "final": case.effect,
-                    "consent": True,
-                }
-                for made, case, image in session.execute(query)
-            ]
+            return [_example(made, case, image) for made, case, image in session.execute(query)]
+
+
+def _example(made: Decision, case: ReviewCase, image: CaseImage) -> dict[str, Any]:
+    return {
+        "decision": made.id,
+        "case": case.id,
+        "sha256": image.sha256,
+        "harm": case.harm,
+        "labels": case.labels,
+        "outcome": made.outcome,
+        "effect": made.effect,
+        "final": case.effect,
+        "consent": True,
+    }
 
 
 def queue_figures(waiting: Sequence[ReviewCase], now: datetime) -> list[QueueFigures]:
