@@ -139,7 +139,8 @@ def _waiting(repository: ReviewRepository, sha256: str, orientations: bytes) -> 
     found = nearest(repository.waiting_hashes(), orientations)
     if found is None:
         return None, "", 0
-    return repository.case(found[0], lock=True), "near", found[1]
+    near = repository.case(found[0], lock=True)
+    return (near, "near", found[1]) if near is not None and near.rank is not None else (None, "", 0)
 
 
 def nearest(cases: Sequence[tuple[str, bytes]], orientations: bytes) -> tuple[str, int] | None:

@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from moderation.reviews.priority import rank_of
 from moderation.reviews.records import WAITING
 from moderation.tables import (
     Appeal,
@@ -81,16 +82,23 @@ class ReviewRepository:
         after: str,
         limit: int,
     ) -> Sequence[ReviewCase]:
-        """Cases in the order of their queue where they wait, else the oldest first."""
-        query = sa.select(ReviewCase).where(ReviewCase.tenant_id == self.tenant, ReviewCase.id > after)
+        """Cases behind one: in the order of their queue where only those that wait are asked for, else the oldest first."""
+        query = sa.select(ReviewCase).where(ReviewCase.tenant_id == self.tenant)
         if queues is not None:
             query = query.where(ReviewCase.queue.in_(sorted(queues)))
         if states:
             query = query.where(ReviewCase.state.in_(states))
         if not restricted:
             query = query.where(sa.not_(sa.and_(ReviewCase.tier == "senior", ReviewCase.severity == 5)))
-        order = (ReviewCase.rank, ReviewCase.id) if states and set(states) <= set(WAITING) else (ReviewCase.id,)
-        return self.session.scalars(query.order_by(*order).limit(limit)).all()
+        if not states or not set(states) <= set(WAITING):
+            query = query.where(ReviewCase.id > after)
+            return self.session.scalars(query.order_by(ReviewCase.id).limit(limit)).all()
+        last = self.case(after) if after else None
+        if last is not None:  # it may have been decided meanwhile: its place is still known
+            place = sa.tuple_(ReviewCase.rank, ReviewCase.id)
+            query = query.where(place > sa.tuple_(sa.literal(rank_of(last)), sa.literal(last.id)))
+        query = query.where(ReviewCase.rank.is_not(None))
+        return self.session.scalars(query.order_by(ReviewCase.rank, ReviewCase.id).limit(limit)).all()
 
     def queues(self) -> set[str]:
         """Queues that hold or held a case."""

@@ -124,7 +124,7 @@ class ReviewerSafety:
             display = safer(team_display(case.harm), repository.reviewer(person.id).display)
             if not display.shown or (how == "whole" and not display.whole):
                 raise ForbiddenError(f"This is not shown: {HARMS[case.harm].words}.", hint="Follow the case's steps.")
-            must_not_rest(repository, person.id, self.rules, now)
+            must_not_rest(repository, person.id, now)
             if self._counted(repository, person, now) >= self.rules.exposures:
                 return self._begin_rest(repository, person, "break", now)
             row = Reveal(
@@ -177,10 +177,10 @@ class ReviewerSafety:
         return _rest(row, now)
 
 
-def must_not_rest(repository: ReviewRepository, person: str, rules: ReviewRules, now: datetime) -> None:
+def must_not_rest(repository: ReviewRepository, person: str, now: datetime) -> None:
     """Raises RateLimitError while a person takes a break."""
     row = repository.reviewer(person)
-    if row.rest_until is not None and now < row.rest_until <= now + rules.rest:
+    if row.rest_until is not None and now < row.rest_until:
         raise _rest(row, now)
 
 

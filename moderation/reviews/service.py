@@ -84,7 +84,7 @@ class ReviewService:
         return frozenset({queue})
 
     def _may_hold_more(self, repository: ReviewRepository, person: Person, now: datetime) -> None:
-        must_not_rest(repository, person.id, self.rules, now)
+        must_not_rest(repository, person.id, now)
         held = repository.held_by(person.id, now)
         if len(held) >= MOST_HELD:
             raise ConflictError(
@@ -301,6 +301,8 @@ def offers(repository: ReviewRepository, person: Person, case: ReviewCase) -> li
 
 def _may_read(person: Person, case: ReviewCase, made: Decision) -> bool:
     if made.reviewer == person.id or person.has(*LEADS, Role.AUDITOR):
+        return True
+    if made.outcome == "escalate" or made.round < case.round:
         return True
     return case.kind != "golden" and (case.state in ("decided", "closed") or case.disputed)
 

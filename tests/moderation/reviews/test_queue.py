@@ -1,5 +1,6 @@
 """The queue: cases open with the scan, one person each, nothing lost. On both databases."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -9,9 +10,9 @@ from moderation.database import Database
 from moderation.errors import ConflictError, ForbiddenError, InvalidRequestError, NotFoundError
 from moderation.reviews.deciding import DecisionService
 from moderation.reviews.priority import explained, rank_of
-from moderation.reviews.records import Choice, LateDecisionError
+from moderation.reviews.records import Choice, LateDecisionError, ReviewRules
 from moderation.reviews.service import ReviewService
-from moderation.roles import Role
+from moderation.roles import Person, Role
 from moderation.tables import AuditRecord, CaseImage, ReviewCase, utc_now
 from tests.moderation.reviews.conftest import (
     ANNA,
@@ -309,3 +310,39 @@ def test_every_act_is_on_the_trail(
         actions = session.scalars(sa.select(AuditRecord.action).order_by(AuditRecord.id)).all()
         assert session.scalar(sa.select(ReviewCase.rank)) is None
     assert actions == ["case.opened", "case.claimed", "case.decided"]
+
+
+def test_a_list_is_read_on_in_the_order_of_the_queue(make_scan: MakeScan, queue: ReviewService) -> None:
+    for number in range(5):
+        make_scan(str(number), reach=10**number)
+
+    whole = [case.id for case in queue.cases(ANNA)]
+    first = [case.id for case in queue.cases(ANNA, limit=2)]
+    rest = [case.id for case in queue.cases(ANNA, after=first[-1])]
+    assert first + rest == whole
+    assert len(whole) == 5
+
+
+def test_many_claim_at_once_and_nobody_gets_the_same(
+    make_scan: MakeScan, database: Database, rules: ReviewRules
+) -> None:
+    for number in range(24):
+        make_scan(str(number))
+    people = [person(f"p{number}") for number in range(12)]
+
+    def claim_two(who: Person) -> list[str]:
+        queue = ReviewService(database, rules)
+        return [claim.case.id for _ in range(2) if (claim := queue.claim(who))]
+
+    with ThreadPoolExecutor(12) as pool:
+        given = [case_id for claimed in pool.map(claim_two, people) for case_id in claimed]
+    assert len(given) == len(set(given)) == 24
+
+
+def test_the_same_image_sent_many_times_at_once_is_one_case(make_scan: MakeScan, database: Database) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        cases = [case for _, case in pool.map(lambda _: make_scan("a", pdq=bytes(range(32))), range(12))]
+
+    assert len({case.id for case in cases if case}) == 1
+    with database.read() as session:
+        assert session.scalar(sa.select(CaseImage.times)) == 12
