@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -167,13 +166,6 @@ class ReviewRepository:
             sa.select(Decision).where(Decision.tenant_id == self.tenant, Decision.id == decision_id)
         )
 
-    def last_of(self, person: str) -> Decision | None:
-        """A person's latest decision that stands."""
-        query = sa.select(Decision).where(
-            Decision.tenant_id == self.tenant, Decision.reviewer == person, Decision.state == "counted"
-        )
-        return self.session.scalar(query.order_by(Decision.id.desc()).limit(1))
-
     def exclusion(self, case_id: str, person: str, why: str) -> CaseExclusion | None:
         return self.session.get(CaseExclusion, (case_id, person, why))
 
@@ -220,11 +212,6 @@ class ReviewRepository:
         """A reviewer's settings and rest; a new row where there is none."""
         kept = self.session.get(ReviewerState, (self.tenant, person))
         return kept or ReviewerState(tenant_id=self.tenant, reviewer=person, display={}, rest_why="")
-
-    def counts(self, *columns: Any, where: Sequence[sa.ColumnElement[bool]]) -> Sequence[tuple[Any, ...]]:
-        """How many cases there are of each value of these columns."""
-        query = sa.select(*columns, sa.func.count()).where(ReviewCase.tenant_id == self.tenant, *where)
-        return [tuple(row) for row in self.session.execute(query.group_by(*columns).order_by(*columns))]
 
 
 def tenants_to_release(session: Session, now: datetime) -> Sequence[str]:

@@ -67,7 +67,7 @@ class CaseImage(TenantMixin, CreatedMixin, Base):
     __tablename__ = "case_images"
     __table_args__ = (
         UniqueConstraint("case_id", "sha256"),
-        Index("ix_case_images_sha256", "tenant_id", "sha256"),
+        Index("ix_case_images_sha256", "sha256", "tenant_id"),
         Index("ix_case_images_scan_id", "scan_id"),
     )
 
@@ -108,7 +108,7 @@ class Decision(TenantMixin, CreatedMixin, Base):
     __table_args__ = (
         Index("ix_decisions_case", "case_id", "id"),
         Index("ix_decisions_reviewer", "tenant_id", "reviewer", "id"),
-        Index("ix_decisions_tenant", "tenant_id", "id"),
+        Index("ix_decisions_tenant", "tenant_id", "created_at"),
     )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True, default=lambda: new_id("dec"))

@@ -140,7 +140,7 @@ def run(database: Database, rules: ReviewRules, tally: Tally, *, reviewers: int,
         except BaseException as error:  # noqa: BLE001 - reported by the main thread
             errors.append(error)
 
-    threads = [threading.Thread(target=safely, args=(f"reviewer-{n}",)) for n in range(reviewers)]
+    threads = [threading.Thread(target=safely, args=(f"reviewer-{n}",), daemon=True) for n in range(reviewers)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -103,7 +103,7 @@ def _case_images() -> None:
     )
     op.create_index("ix_case_images_image_id", "case_images", ["image_id"])
     op.create_index("ix_case_images_scan_id", "case_images", ["scan_id"])
-    op.create_index("ix_case_images_sha256", "case_images", ["tenant_id", "sha256"])
+    op.create_index("ix_case_images_sha256", "case_images", ["sha256", "tenant_id"])
 
 
 def _case_exclusions() -> None:
@@ -146,7 +146,7 @@ def _decisions() -> None:
     )
     op.create_index("ix_decisions_case", "decisions", ["case_id", "id"])
     op.create_index("ix_decisions_reviewer", "decisions", ["tenant_id", "reviewer", "id"])
-    op.create_index("ix_decisions_tenant", "decisions", ["tenant_id", "id"])
+    op.create_index("ix_decisions_tenant", "decisions", ["tenant_id", "created_at"])
 
 
 def _appeals() -> None:
