@@ -26,9 +26,10 @@ import numpy as np
 import sqlalchemy as sa
 
 from moderation.database import Database
+from moderation.errors import ConflictError
 from moderation.reviews.deciding import DecisionService
 from moderation.reviews.priority import rank_of
-from moderation.reviews.records import Choice, LateDecisionError, ReviewRules
+from moderation.reviews.records import Choice, Claim, LateDecisionError, ReviewRules
 from moderation.reviews.service import ReviewService
 from moderation.roles import Person, Role
 from moderation.settings import Settings
@@ -106,7 +107,7 @@ def work(database: Database, rules: ReviewRules, name: str, tally: Tally, *, unt
     time.sleep(random_numbers.uniform(0, pace))
     while len(tally.decided) < until:
         started = time.perf_counter()
-        claim = queue.claim(person)
+        claim = claimed(queue, person)
         if claim is None:
             time.sleep(0.05)
             continue
@@ -126,6 +127,14 @@ def work(database: Database, rules: ReviewRules, name: str, tally: Tally, *, unt
         with tally.lock:
             tally.decided[claim.case.id] += 1
             tally.milliseconds.append(spent * 1000)
+
+
+def claimed(queue: ReviewService, person: Person) -> Claim | None:
+    """The next case; None where there is none, or where the person walked away from too many to be given another."""
+    try:
+        return queue.claim(person)
+    except ConflictError:
+        return None
 
 
 def run(database: Database, rules: ReviewRules, tally: Tally, *, reviewers: int, until: int, pace: float) -> float:
