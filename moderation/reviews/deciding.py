@@ -17,6 +17,7 @@ from moderation.reviews.records import (
     LateDecisionError,
     ReviewRules,
     effect_of,
+    may_work,
     must_have,
     must_work,
 )
@@ -108,10 +109,14 @@ class DecisionService:
         same = _sent_before(before, attempt)
         if same is not None:
             return same
-        must_work(person, case)
+        held = holds(person, case, attempt.token, now)
+        if not held:
+            must_work(person, case)
         _must_make_sense(case, attempt)
         made = _row(case, attempt, repository.images(case.id))
-        if case.rank is None or not holds(person, case, attempt.token, now):
+        if case.rank is None or not held or not may_work(person, case):
+            if held:  # a graver copy took it from the person who was given it
+                let_go(case)
             made.state = "late"
             repository.add(made)
             audit.record(repository.session, case.tenant_id, person.id, "case.decision_late", case.id, decision=made.id)

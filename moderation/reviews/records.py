@@ -167,6 +167,11 @@ def may_see(person: Person, case: ReviewCase) -> bool:
     """Whether somebody may be told of a case at all."""
     if person.has(*LEADS, Role.AUDITOR) and not (case.tier == "senior" and case.severity == 5):
         return True
+    return may_work(person, case)
+
+
+def may_work(person: Person, case: ReviewCase) -> bool:
+    """Whether somebody may decide on a case, as far as roles and queues say."""
     return person.works(case.queue) and person.has(*(REVIEWERS if case.tier == "reviewer" else (Role.SENIOR,)))
 
 

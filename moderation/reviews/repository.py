@@ -77,7 +77,8 @@ class ReviewRepository:
         *,
         queues: Collection[str] | None,
         states: Sequence[str],
-        restricted: bool,
+        tiers: Sequence[str],
+        gravest: bool,
         after: str,
         limit: int,
     ) -> Sequence[ReviewCase]:
@@ -87,7 +88,8 @@ class ReviewRepository:
             query = query.where(ReviewCase.queue.in_(sorted(queues)))
         if states:
             query = query.where(ReviewCase.state.in_(states))
-        if not restricted:
+        query = query.where(ReviewCase.tier.in_(tiers))
+        if not gravest:
             query = query.where(sa.not_(sa.and_(ReviewCase.tier == "senior", ReviewCase.severity == 5)))
         if not states or not set(states) <= set(WAITING):
             query = query.where(ReviewCase.id > after)

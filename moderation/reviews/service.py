@@ -236,9 +236,9 @@ class ReviewService:
         with self.database.read() as session:
             repository = ReviewRepository(session, person.tenant)
             queues = self._queues(repository, person, queue)
-            return repository.page(
-                queues=queues, states=states, restricted=person.has(Role.SENIOR), after=after, limit=limit
-            )
+            senior = person.has(Role.SENIOR)
+            tiers = ("reviewer", "senior") if senior or person.has(*LEADS, Role.AUDITOR) else ("reviewer",)
+            return repository.page(queues=queues, tiers=tiers, gravest=senior, states=states, after=after, limit=limit)
 
 
 def found(case: ReviewCase | None, case_id: str) -> ReviewCase:

@@ -79,6 +79,24 @@ def test_a_graver_copy_raises_the_case_and_takes_it_from_reviewers(make_scan: Ma
     assert claim.case.id == case.id
 
 
+def test_a_case_that_becomes_graver_while_it_is_held_is_the_seniors_and_the_decision_is_kept(
+    make_scan: MakeScan, queue: ReviewService, desk: DecisionService
+) -> None:
+    base = bytes(range(32))
+    make_scan("a", explicit(), pdq=base)
+    claim = queue.claim(ANNA)
+    assert claim is not None
+    make_scan("b", listed("child_abuse"), pdq=base)
+
+    with pytest.raises(LateDecisionError):
+        desk.decide(ANNA, claim.case.id, 1, OVERTURN)
+    with pytest.raises(ForbiddenError):
+        queue.show(ANNA, claim.case.id)
+    taken = queue.claim(SENIOR)
+    assert taken is not None
+    assert (taken.case.id, taken.case.state) == (claim.case.id, "open")
+
+
 def test_cases_are_given_by_priority_and_each_says_why(make_scan: MakeScan, queue: ReviewService) -> None:
     make_scan("mild", explicit())
     _, wide = make_scan("wide", explicit(), reach=1_000_000)
@@ -218,6 +236,7 @@ def test_an_escalated_case_is_for_seniors(make_scan: MakeScan, queue: ReviewServ
     desk.decide(ANNA, claim.case.id, 1, Choice("escalate", reason="I am not sure."))
 
     assert queue.claim(BEN) is None
+    assert queue.cases(BEN) == []
     with pytest.raises(ForbiddenError):
         queue.take(BEN, claim.case.id)
     taken = queue.claim(SENIOR)
