@@ -4,7 +4,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
@@ -18,7 +18,9 @@ from moderation.errors import InvalidRequestError, MediaError, TooLargeError
 from moderation.scans.service import HostContext, Upload
 
 CONTEXT_LIMITS = {"external_id": 200, "uploader": 200, "surface": 100, "locale": 35}
-FIELDS = (*CONTEXT_LIMITS, "policy")
+FIELDS = (*CONTEXT_LIMITS, "policy", "reach", "consent")
+
+MOST_REACH = 1_000_000_000
 
 # Uploads stay in memory: their plain bytes are never written to a disk. The body's limit bounds them.
 MultiPartParser.spool_max_size = 1 << 40
@@ -54,7 +56,7 @@ async def read_upload(request: Request, app: ApplicationDep, caller: CallerDep) 
         )
     query = request.query_params
     declared = kind if kind.startswith("image/") else None
-    return Upload(data, query.get("name"), declared, host_context(query), policy_name(query))
+    return Upload(data, query.get("name"), declared, host_context(query), policy_name(query), **review_facts(query))
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,7 @@ async def read_batch(request: Request, app: ApplicationDep, caller: CallerDep) -
         if not files:
             raise InvalidRequestError("The form has no file field `image`.", hint="Send each image as a field `image`.")
         values = _values(request, form)
-        context, policy = host_context(values), policy_name(values)
-        uploads = [await _upload(file, context, policy) for file in files]
+        uploads = [await _upload(file, values) for file in files]
     return Batch(tuple(uploads))
 
 
@@ -92,7 +93,7 @@ async def _from_form(request: Request, limit: int) -> Upload:
                 hint="Send a smaller file, or raise PALISADE_MAX_BYTES.",
             )
         values = _values(request, form)
-        return await _upload(file, host_context(values), policy_name(values))
+        return await _upload(file, values)
 
 
 @asynccontextmanager
@@ -114,9 +115,11 @@ def _values(request: Request, form: FormData) -> dict[str, Any]:
     return {**request.query_params, **{key: value for key, value in form.items() if key in FIELDS}}
 
 
-async def _upload(file: UploadFile, context: HostContext, policy: str) -> Upload:
+async def _upload(file: UploadFile, values: Mapping[str, Any]) -> Upload:
     kind = (file.content_type or "").partition(";")[0].strip().lower()
-    return Upload(await file.read(), file.filename, kind if kind.startswith("image/") else None, context, policy)
+    context, policy, facts = host_context(values), policy_name(values), review_facts(values)
+    declared = kind if kind.startswith("image/") else None
+    return Upload(await file.read(), file.filename, declared, context, policy, **facts)
 
 
 async def _from_json(request: Request, app: Application) -> Upload:
@@ -129,9 +132,9 @@ async def _from_json(request: Request, app: Application) -> Upload:
     unknown = sorted(set(values) - {"url", *FIELDS})
     if unknown:
         raise InvalidRequestError(f"The JSON has unknown fields: {', '.join(map(repr, unknown))[:200]}.")
-    context, policy = host_context(values), policy_name(values)
+    context, policy, facts = host_context(values), policy_name(values), review_facts(values)
     fetched = await run_in_threadpool(app.client.fetch, values["url"], max_bytes=app.settings.max_bytes)
-    return Upload(fetched.data, None, None, context, policy)
+    return Upload(fetched.data, None, None, context, policy, **facts)
 
 
 def policy_name(values: Mapping[str, Any]) -> str:
@@ -140,6 +143,25 @@ def policy_name(values: Mapping[str, Any]) -> str:
     if not isinstance(value, str) or len(value) > 100:
         raise InvalidRequestError("policy is not a name of at most 100 characters.")
     return value
+
+
+class ReviewFacts(TypedDict):
+    """What reviewers' cases and training need to know of an upload."""
+
+    reach: int
+    consent: bool
+
+
+def review_facts(values: Mapping[str, Any]) -> ReviewFacts:
+    """How far an image reaches, and whether it may train detectors (no, unless the host says so). Raises InvalidRequestError."""
+    reach, consent = str(values.get("reach") or 0), str(values.get("consent") or "false").lower()
+    if not (reach.isascii() and reach.isdigit() and len(reach) <= 10 and int(reach) <= MOST_REACH):
+        raise InvalidRequestError(
+            f"reach is {reach[:20]!r}.", hint=f"Send how many people saw the image or may, up to {MOST_REACH:,}."
+        )
+    if consent not in ("true", "false"):
+        raise InvalidRequestError(f"consent is {consent[:20]!r}.", hint="Send `true` or `false`.")
+    return {"reach": int(reach), "consent": consent == "true"}
 
 
 UploadDep = Annotated[Upload, Depends(read_upload)]

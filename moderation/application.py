@@ -33,6 +33,14 @@ from moderation.policy import PolicyLibrary, Vocabulary
 from moderation.prompts.service import PromptService
 from moderation.registry.service import ModelRegistry
 from moderation.registry.serving import ServedModels
+from moderation.reviews.appeals import AppealService
+from moderation.reviews.backtest import BacktestService
+from moderation.reviews.deciding import DecisionService
+from moderation.reviews.figures import FiguresService
+from moderation.reviews.intake import Intake
+from moderation.reviews.records import ReviewRules
+from moderation.reviews.safety import ReviewerSafety
+from moderation.reviews.service import ReviewService
 from moderation.scanner import Scanner
 from moderation.scans.service import ScanService
 from moderation.settings import Settings
@@ -149,6 +157,7 @@ class Application:
                 "takedown sweeps": self.takedown_desk.sweep_unfinished,
                 "exchanges": self.exchanges.sync_due,
                 "models' figures": self.served_models.write_down,
+                "decisions": self.decisions.release,
             }
         )
 
@@ -189,7 +198,42 @@ class Application:
     def scans(self) -> ScanService:
         # scans that are kept are compared with the people who are enrolled, and looked up in banks
         _ = self.likeness, self.known, self.served_models
-        return ScanService(self.database, self.scanner, self.policies, self.store, MediaLimits.of(self.settings))
+        return ScanService(
+            self.database,
+            self.scanner,
+            self.policies,
+            self.store,
+            MediaLimits.of(self.settings),
+            intake=Intake(self.review_rules),
+        )
+
+    @cached_property
+    def review_rules(self) -> ReviewRules:
+        return ReviewRules.of(self.settings)
+
+    @cached_property
+    def reviews(self) -> ReviewService:
+        return ReviewService(self.database, self.review_rules)
+
+    @cached_property
+    def decisions(self) -> DecisionService:
+        return DecisionService(self.database, self.review_rules)
+
+    @cached_property
+    def appeals(self) -> AppealService:
+        return AppealService(self.database, self.review_rules)
+
+    @cached_property
+    def review_figures(self) -> FiguresService:
+        return FiguresService(self.database)
+
+    @cached_property
+    def backtests(self) -> BacktestService:
+        return BacktestService(self.database, Vocabulary.of(self.scanner.classes))
+
+    @cached_property
+    def reviewer_safety(self) -> ReviewerSafety:
+        return ReviewerSafety(self.database, self.review_rules)
 
     @cached_property
     def keys(self) -> KeyService:

@@ -1,5 +1,6 @@
 """The database: one engine, two kinds of transaction, and the schema's migrations."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,9 @@ from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from moderation.errors import ModerationError, SettingsError
+
+WRITE_SECONDS = 30
+"""How long a writer waits for its turn on SQLite."""
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 
@@ -42,6 +46,7 @@ class Database:
     def __init__(self, url: str, *, pool: int = 10) -> None:
         self.engine = make_engine(url, pool=pool)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+        self._turn = threading.Lock() if self.engine.dialect.name == "sqlite" else None
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -52,10 +57,25 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Session]:
         """A session that commits at the end, or rolls back when the block raises."""
-        with self._sessions() as session:
+        with self._writers_turn(), self._sessions() as session:
             session.connection(execution_options={"palisade_write": True})
             yield session
             session.commit()
+
+    @contextmanager
+    def _writers_turn(self) -> Iterator[None]:
+        """On SQLite the writers of a process queue here, without a connection: SQLite's own waiting polls, and is unfair."""
+        if self._turn is None:
+            yield
+            return
+        if not self._turn.acquire(timeout=WRITE_SECONDS):
+            raise DatabaseError(
+                f"Others wrote for more than {WRITE_SECONDS} seconds.", hint="Try again; or move to PostgreSQL."
+            )
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     def migrate(self) -> None:
         """Bring the schema forward to the newest version."""

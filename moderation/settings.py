@@ -169,6 +169,32 @@ class Settings(BaseSettings):
         description="Proxies in front of the dashboard that add to `X-Forwarded-For`. 0: the header is not believed.",
     )
 
+    # reviews
+    review_hours: Annotated[tuple[float, ...], NoDecode] = Field(
+        (72.0, 48.0, 24.0, 8.0, 2.0),
+        description="Hours in which a case is to be decided, by severity from 1 to 5, comma-separated.",
+    )
+    review_appeal_hours: float = Field(72.0, gt=0, le=8_760, description="Hours in which an appeal is to be decided.")
+    review_lease_seconds: int = Field(
+        300, ge=10, le=86_400, description="How long a claimed case is kept for its reviewer, unless they renew it."
+    )
+    review_undo_seconds: int = Field(
+        15, ge=0, le=3_600, description="How long a decision can be undone; the host is told of it afterwards."
+    )
+    review_skip_minutes: int = Field(
+        60, ge=1, le=10_080, description="How long a reviewer is not given a case again that they skipped."
+    )
+    review_second_share: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="Share of cases that a second person decides on as well, unseen, to measure agreement.",
+    )
+    review_exposures: int = Field(
+        60, ge=1, le=10_000, description="Images that a reviewer may uncover within an hour; then a break is enforced."
+    )
+    review_rest_minutes: int = Field(10, ge=1, le=480, description="Length of an enforced break.")
+
     # telling the host
     webhook_url: str = Field(
         "",
@@ -196,10 +222,17 @@ class Settings(BaseSettings):
         "Everything that is not public is refused otherwise.",
     )
 
-    @field_validator("models_sources", "fetch_allowed_networks", "bank_shards", mode="before")
+    @field_validator("models_sources", "fetch_allowed_networks", "bank_shards", "review_hours", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("review_hours")
+    @classmethod
+    def _five_hours(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if len(value) != 5 or any(not 0 < hours <= 8_760 for hours in value):
+            raise ValueError("give five numbers of hours above 0, for severities 1 to 5, such as `72,48,24,8,2`")
+        return value
 
     @property
     def models(self) -> Path:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Response
 from api.dependencies import ApplicationDep, CallerDep, ScansDep
 from api.metrics import DETECTOR_FAILURES, DETECTOR_SECONDS, REFUSED, SCAN_SECONDS, SCANS
 from api.schemas.scans import BatchAnswer, BatchItem, ErrorAnswer, ErrorBody, ScanAnswer
-from api.uploads import CONTEXT_LIMITS, BatchDep, UploadDep
+from api.uploads import CONTEXT_LIMITS, MOST_REACH, BatchDep, UploadDep
 from moderation.application import Application
 from moderation.errors import ModerationError
 from moderation.scans.service import ScanService, Upload
@@ -24,12 +24,23 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 _CONTEXT = {name: {"type": "string", "maxLength": limit} for name, limit in CONTEXT_LIMITS.items()}
 _POLICY = {"policy": {"type": "string", "maxLength": 100, "description": "A policy's name; the default when absent."}}
 
+_REVIEW = {
+    "reach": {"type": "integer", "minimum": 0, "maximum": MOST_REACH, "description": "How many people saw it or may."},
+    "consent": {"type": "boolean", "description": "Whether decisions on it may train detectors; no when absent."},
+}
+
 _FILE = {"type": "string", "format": "binary"}
 
 
 def _form(image: dict[str, Any]) -> dict[str, Any]:
     """The schema of a multipart form whose field `image` is as given."""
-    return {"schema": {"type": "object", "required": ["image"], "properties": {"image": image, **_CONTEXT, **_POLICY}}}
+    return {
+        "schema": {
+            "type": "object",
+            "required": ["image"],
+            "properties": {"image": image, **_CONTEXT, **_POLICY, **_REVIEW},
+        }
+    }
 
 
 SCAN_BODY = {
@@ -42,7 +53,7 @@ SCAN_BODY = {
                 "schema": {
                     "type": "object",
                     "required": ["url"],
-                    "properties": {"url": {"type": "string", "format": "uri"}, **_CONTEXT, **_POLICY},
+                    "properties": {"url": {"type": "string", "format": "uri"}, **_CONTEXT, **_POLICY, **_REVIEW},
                     "additionalProperties": False,
                 },
                 "example": {"url": "https://example.org/photo.jpg", "external_id": "upload-4711", "surface": "post"},

@@ -18,6 +18,7 @@ SCOPES = {
     "people": "enrol and remove protected people",
     "banks": "read and change banks of known signals",
     "takedowns": "file takedown notices, and handle them",
+    "reviews": "work the queue of cases for people who are named, and file appeals",
     "prompts": "check prompts for image generators",
 }
 """What a key may do, scope by scope."""

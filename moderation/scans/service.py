@@ -20,6 +20,7 @@ from moderation.database import Database
 from moderation.errors import NotFoundError
 from moderation.media import MediaLimits
 from moderation.policy import Policy, PolicyLibrary, Verdict
+from moderation.reviews.intake import Intake
 from moderation.scanner import WHOLE, Context, Measured, Scanner, image_facts
 from moderation.scans.repository import ScanRepository
 from moderation.storage import ImageStore
@@ -45,13 +46,18 @@ class HostContext:
 
 @dataclass(frozen=True)
 class Upload:
-    """An image file as a host sent it, with what was said of it. `policy` is a name, '' for the default."""
+    """An image file as a host sent it, with what was said of it. `policy` is a name, '' for the default.
+
+    reach: how many people saw it or may, 0 where the host does not say. consent: whether it may be used for training.
+    """
 
     data: bytes
     name: str | None = None
     content_type: str | None = None
     context: HostContext = HostContext()
     policy: str = ""
+    reach: int = 0
+    consent: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,12 +83,15 @@ class ScanService:
         policies: PolicyLibrary,
         store: ImageStore,
         limits: MediaLimits,
+        *,
+        intake: Intake,
     ) -> None:
         self.database = database
         self.scanner = scanner
         self.policies = policies
         self.store = store
         self.limits = limits
+        self.intake = intake
 
     def scan(self, tenant: str, upload: Upload) -> Scan:
         """Judge an upload and remember it.
@@ -195,11 +204,14 @@ class ScanService:
                 policy_digest=verdict.policy_digest,
                 verdict=verdict.as_dict(),
                 lookups=[f.as_dict() for f in facts.findings if f.detector in self.scanner.lists],
+                reach=upload.reach,
+                consent=upload.consent,
                 **upload.context.as_mapping(),
             )
             repository.add_scan(scan)
             session.flush()
             note_matches(session, tenant, image.id, scan.id, facts.findings)
+            self.intake.take(session, tenant, scan)
         return scan
 
     @staticmethod

@@ -6,6 +6,7 @@ from moderation.tables.base import DEFAULT_TENANT, Base, new_id, utc_now
 from moderation.tables.exchanges import Exchange
 from moderation.tables.people import FaceTemplate, PeopleGallery, Person, PersonEvent
 from moderation.tables.registry import DetectorModel, ModelDay
+from moderation.tables.reviews import Appeal, CaseExclusion, CaseImage, Decision, Reveal, ReviewCase, ReviewerState
 from moderation.tables.scans import IdempotencyKey, Measurement, Scan, StoredImage
 from moderation.tables.takedowns import CounterNotice, Notice, NoticeCopy, NoticeImage
 from moderation.tables.tenants import ApiKey, Tenant
@@ -13,6 +14,7 @@ from moderation.tables.tenants import ApiKey, Tenant
 __all__ = [
     "DEFAULT_TENANT",
     "ApiKey",
+    "Appeal",
     "AuditRecord",
     "Bank",
     "BankEntry",
@@ -20,7 +22,10 @@ __all__ = [
     "BankMatch",
     "BankState",
     "Base",
+    "CaseExclusion",
+    "CaseImage",
     "CounterNotice",
+    "Decision",
     "DetectorModel",
     "Event",
     "Exchange",
@@ -34,6 +39,9 @@ __all__ = [
     "PeopleGallery",
     "Person",
     "PersonEvent",
+    "Reveal",
+    "ReviewCase",
+    "ReviewerState",
     "Scan",
     "StoredImage",
     "Tenant",

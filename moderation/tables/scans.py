@@ -55,6 +55,8 @@ class Scan(TenantMixin, CreatedMixin, Base):
     """One judgement: an image that a host sent, in a context, under a policy.
 
     lookups: what lists said of the image at that moment, which is no part of the measurement; None before there were any.
+    reach: how many people saw it or may, as the host says, 0 where it says nothing. consent: whether the host lets it be used
+    for training.
     """
 
     __tablename__ = "scans"
@@ -74,6 +76,8 @@ class Scan(TenantMixin, CreatedMixin, Base):
     surface: Mapped[str] = mapped_column(String(100), default="")
     locale: Mapped[str] = mapped_column(String(35), default="")
     lookups: Mapped[list[Any] | None] = mapped_column(Json)
+    reach: Mapped[int] = mapped_column(default=0)
+    consent: Mapped[bool] = mapped_column(default=False)
 
     image: Mapped[StoredImage] = relationship(lazy="joined", innerjoin=True)
     measurement: Mapped[Measurement] = relationship(lazy="joined", innerjoin=True)

@@ -87,7 +87,7 @@ def service(app: Application, *, light: bool = False) -> ScanService:
     scanner = Scanner(app.runtime, detectors=chosen)
     scanner.build()
     found = app.scans
-    return ScanService(found.database, scanner, found.policies, found.store, found.limits)
+    return ScanService(found.database, scanner, found.policies, found.store, found.limits, intake=found.intake)
 
 
 def one_process(config: Settings, count: int) -> dict[str, float]:

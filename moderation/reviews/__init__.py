@@ -1,0 +1,1 @@
+"""Cases for people: the queue, decisions, appeals, and the safety of those who look."""

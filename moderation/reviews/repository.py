@@ -1,0 +1,222 @@
+"""SQL of cases, decisions, appeals and reveals."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from moderation.reviews.priority import rank_of
+from moderation.reviews.records import WAITING
+from moderation.tables import (
+    Appeal,
+    Base,
+    CaseExclusion,
+    CaseImage,
+    Decision,
+    Reveal,
+    ReviewCase,
+    ReviewerState,
+    Scan,
+    StoredImage,
+    Tenant,
+)
+
+
+class ReviewRepository:
+    """Reads and writes the cases of one tenant within one transaction."""
+
+    def __init__(self, session: Session, tenant: str) -> None:
+        self.session = session
+        self.tenant = tenant
+
+    def lock_tenant(self) -> None:
+        """One at a time from here on, on PostgreSQL; on SQLite every write is."""
+        self.session.execute(sa.select(Tenant.id).where(Tenant.id == self.tenant).with_for_update(key_share=True))
+
+    def add(self, *rows: Base) -> None:
+        for row in rows:
+            self.session.add(row)
+            self.session.flush()
+
+    def case(self, case_id: str, *, lock: bool = False) -> ReviewCase | None:
+        query = sa.select(ReviewCase).where(ReviewCase.tenant_id == self.tenant, ReviewCase.id == case_id)
+        return self.session.scalar(query.with_for_update() if lock else query)
+
+    def next(
+        self, person: str, queues: Collection[str] | None, tiers: Sequence[str], now: datetime
+    ) -> ReviewCase | None:
+        """The first case that a person may be given, locked; cases that others are claiming are passed over."""
+        excluded = sa.exists().where(
+            CaseExclusion.case_id == ReviewCase.id,
+            CaseExclusion.reviewer == person,
+            sa.or_(CaseExclusion.until.is_(None), CaseExclusion.until > now),
+        )
+        query = sa.select(ReviewCase).where(
+            ReviewCase.tenant_id == self.tenant,
+            ReviewCase.rank.is_not(None),
+            sa.or_(ReviewCase.lease_until.is_(None), ReviewCase.lease_until <= now),
+            sa.or_(ReviewCase.assigned_to.is_(None), ReviewCase.assigned_to == person),
+            ReviewCase.tier.in_(tiers),
+            ~excluded,
+        )
+        if queues is not None:
+            query = query.where(ReviewCase.queue.in_(sorted(queues)))
+        query = query.order_by(ReviewCase.rank, ReviewCase.id).limit(1)
+        return self.session.scalar(query.with_for_update(skip_locked=True))
+
+    def held_by(self, person: str, now: datetime) -> Sequence[ReviewCase]:
+        """Cases that a person holds, locked."""
+        query = sa.select(ReviewCase).where(
+            ReviewCase.tenant_id == self.tenant, ReviewCase.holder == person, ReviewCase.lease_until > now
+        )
+        return self.session.scalars(query.order_by(ReviewCase.claimed_at).with_for_update()).all()
+
+    def page(
+        self,
+        *,
+        queues: Collection[str] | None,
+        states: Sequence[str],
+        tiers: Sequence[str],
+        gravest: bool,
+        after: str,
+        limit: int,
+    ) -> Sequence[ReviewCase]:
+        """Cases behind one: in the order of their queue where only those that wait are asked for, else the oldest first."""
+        query = sa.select(ReviewCase).where(ReviewCase.tenant_id == self.tenant)
+        if queues is not None:
+            query = query.where(ReviewCase.queue.in_(sorted(queues)))
+        if states:
+            query = query.where(ReviewCase.state.in_(states))
+        query = query.where(ReviewCase.tier.in_(tiers))
+        if not gravest:
+            query = query.where(sa.not_(sa.and_(ReviewCase.tier == "senior", ReviewCase.severity == 5)))
+        if not states or not set(states) <= set(WAITING):
+            query = query.where(ReviewCase.id > after)
+            return self.session.scalars(query.order_by(ReviewCase.id).limit(limit)).all()
+        last = self.case(after) if after else None
+        if last is not None:  # it may have been decided meanwhile: its place is still known
+            place = sa.tuple_(ReviewCase.rank, ReviewCase.id)
+            query = query.where(place > sa.tuple_(sa.literal(rank_of(last)), sa.literal(last.id)))
+        query = query.where(ReviewCase.rank.is_not(None))
+        return self.session.scalars(query.order_by(ReviewCase.rank, ReviewCase.id).limit(limit)).all()
+
+    def queues(self) -> set[str]:
+        """Queues that hold or held a case."""
+        return set(
+            self.session.scalars(sa.select(ReviewCase.queue).where(ReviewCase.tenant_id == self.tenant).distinct())
+        )
+
+    def to_release(self, now: datetime, limit: int) -> Sequence[ReviewCase]:
+        query = sa.select(ReviewCase).where(
+            ReviewCase.tenant_id == self.tenant, ReviewCase.state == "decided", ReviewCase.release_at <= now
+        )
+        return self.session.scalars(
+            query.order_by(ReviewCase.release_at).limit(limit).with_for_update(skip_locked=True)
+        ).all()
+
+    def images(self, case_id: str) -> Sequence[CaseImage]:
+        query = sa.select(CaseImage).where(CaseImage.tenant_id == self.tenant, CaseImage.case_id == case_id)
+        return self.session.scalars(query.order_by(CaseImage.id)).all()
+
+    def image(self, case_id: str, sha256: str) -> CaseImage | None:
+        return self.session.scalar(
+            sa.select(CaseImage).where(
+                CaseImage.tenant_id == self.tenant, CaseImage.case_id == case_id, CaseImage.sha256 == sha256
+            )
+        )
+
+    def waiting_with(self, sha256: str) -> ReviewCase | None:
+        """The case of this very file that waits for a person, locked."""
+        query = sa.select(ReviewCase).join(CaseImage, CaseImage.case_id == ReviewCase.id)
+        query = query.where(*self._joinable(), CaseImage.sha256 == sha256).order_by(ReviewCase.id).limit(1)
+        return self.session.scalar(query.with_for_update(of=ReviewCase))
+
+    def waiting_hashes(self) -> Sequence[tuple[str, bytes]]:
+        """Case and packed PDQ hashes of every image that waits for a person."""
+        query = sa.select(CaseImage.case_id, CaseImage.pdq).join(ReviewCase, CaseImage.case_id == ReviewCase.id)
+        query = query.where(*self._joinable(), CaseImage.pdq != b"").order_by(CaseImage.id)
+        return [(row[0], row[1]) for row in self.session.execute(query)]
+
+    def _joinable(self) -> tuple[sa.ColumnElement[bool], ...]:
+        return ReviewCase.tenant_id == self.tenant, ReviewCase.rank.is_not(None), ReviewCase.kind == "scan"
+
+    def external_ids(self, image_ids: Collection[str]) -> dict[str, list[str]]:
+        """The host's own ids of images."""
+        query = sa.select(Scan.image_id, Scan.external_id).where(
+            Scan.tenant_id == self.tenant, Scan.image_id.in_(sorted(image_ids)), Scan.external_id != ""
+        )
+        found: dict[str, list[str]] = {}
+        for image_id, external_id in self.session.execute(query.distinct().order_by(Scan.external_id)):
+            found.setdefault(image_id, []).append(external_id)
+        return found
+
+    def scan(self, scan_id: str) -> Scan | None:
+        return self.session.scalar(sa.select(Scan).where(Scan.tenant_id == self.tenant, Scan.id == scan_id))
+
+    def newest_scan(self, sha256: str) -> Scan | None:
+        query = sa.select(Scan).join(StoredImage, StoredImage.id == Scan.image_id)
+        query = query.where(Scan.tenant_id == self.tenant, StoredImage.sha256 == sha256)
+        return self.session.scalar(query.order_by(Scan.id.desc()).limit(1))
+
+    def decisions(self, case_id: str) -> Sequence[Decision]:
+        query = sa.select(Decision).where(Decision.tenant_id == self.tenant, Decision.case_id == case_id)
+        return self.session.scalars(query.order_by(Decision.id)).all()
+
+    def decision(self, decision_id: str) -> Decision | None:
+        return self.session.scalar(
+            sa.select(Decision).where(Decision.tenant_id == self.tenant, Decision.id == decision_id)
+        )
+
+    def exclusion(self, case_id: str, person: str, why: str) -> CaseExclusion | None:
+        return self.session.get(CaseExclusion, (case_id, person, why))
+
+    def excluded(self, case_id: str, person: str) -> str | None:
+        """Why a person may not decide on a case: `decided` or `appealed`, None where they may."""
+        query = sa.select(CaseExclusion.why).where(
+            CaseExclusion.case_id == case_id, CaseExclusion.reviewer == person, CaseExclusion.why != "skipped"
+        )
+        return self.session.scalar(query.order_by(CaseExclusion.why).limit(1))
+
+    def exclude(self, row: CaseExclusion) -> None:
+        self.session.merge(row)
+        self.session.flush()
+
+    def cases_with(self, sha256: str) -> Sequence[ReviewCase]:
+        """Cases about this very file, the newest first."""
+        query = sa.select(ReviewCase).join(CaseImage, CaseImage.case_id == ReviewCase.id)
+        query = query.where(
+            ReviewCase.tenant_id == self.tenant, CaseImage.sha256 == sha256, ReviewCase.kind != "golden"
+        )
+        return self.session.scalars(query.order_by(ReviewCase.id.desc())).all()
+
+    def appeal_of_scan(self, scan_id: str) -> Appeal | None:
+        return self.session.scalar(sa.select(Appeal).where(Appeal.tenant_id == self.tenant, Appeal.scan_id == scan_id))
+
+    def appeal_of_case(self, case_id: str) -> Appeal | None:
+        return self.session.scalar(sa.select(Appeal).where(Appeal.tenant_id == self.tenant, Appeal.case_id == case_id))
+
+    def appeal(self, appeal_id: str) -> Appeal | None:
+        return self.session.scalar(sa.select(Appeal).where(Appeal.tenant_id == self.tenant, Appeal.id == appeal_id))
+
+    def appeals(self, *, states: Sequence[str], after: str, limit: int) -> Sequence[Appeal]:
+        query = sa.select(Appeal).where(Appeal.tenant_id == self.tenant, Appeal.id > after)
+        if states:
+            query = query.where(Appeal.state.in_(states))
+        return self.session.scalars(query.order_by(Appeal.id).limit(limit)).all()
+
+    def reveals_since(self, person: str, moment: datetime) -> int:
+        query = sa.select(sa.func.count()).select_from(Reveal)
+        query = query.where(Reveal.tenant_id == self.tenant, Reveal.reviewer == person, Reveal.created_at > moment)
+        return self.session.scalar(query) or 0
+
+    def reviewer(self, person: str) -> ReviewerState:
+        """A reviewer's settings and rest; a new row where there is none."""
+        kept = self.session.get(ReviewerState, (self.tenant, person))
+        return kept or ReviewerState(tenant_id=self.tenant, reviewer=person, display={}, rest_why="")
+
+
+def tenants_to_release(session: Session, now: datetime) -> Sequence[str]:
+    """Tenants with a decision whose host is to be told: for the chore, which is the operator's."""
+    query = sa.select(ReviewCase.tenant_id).where(ReviewCase.state == "decided", ReviewCase.release_at <= now)
+    return session.scalars(query.distinct().order_by(ReviewCase.tenant_id)).all()
