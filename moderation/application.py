@@ -9,6 +9,10 @@ from detectors.known import KnownDetector
 from detectors.likeness import LikenessDetector
 from detectors.runtime import Runtime
 from detectors.signals import SignalsDetector
+from moderation.accounts.enrolment import EnrolmentService
+from moderation.accounts.service import AccountService
+from moderation.accounts.sessions import SessionService
+from moderation.accounts.signing import SignInService
 from moderation.banks.indexes import BankIndexes
 from moderation.banks.matcher import LocalSearch, Matcher
 from moderation.banks.service import BankService
@@ -29,6 +33,7 @@ from moderation.people.photos import PhotoDesk
 from moderation.people.service import PeopleService
 from moderation.policy import PolicyLibrary, Vocabulary
 from moderation.prompts.service import PromptService
+from moderation.rates import Rate
 from moderation.scanner import Scanner
 from moderation.scans.service import ScanService
 from moderation.settings import Settings
@@ -132,12 +137,32 @@ class Application:
         return TakedownDesk(self.takedowns, self.bank_indexes)
 
     @cached_property
+    def accounts(self) -> AccountService:
+        return AccountService(self.database)
+
+    @cached_property
+    def sessions(self) -> SessionService:
+        return SessionService(self.database, self.settings)
+
+    @cached_property
+    def signing(self) -> SignInService:
+        config = self.settings
+        rate = Rate(config.sign_in_rate_limit, config.rate_limit_storage, setting="PALISADE_SIGN_IN_RATE_LIMIT")
+        vault = Vault.of(config.account_keys, setting="PALISADE_ACCOUNT_KEYS")
+        return SignInService(self.database, self.sessions, vault, rate)
+
+    @cached_property
+    def enrolment(self) -> EnrolmentService:
+        return EnrolmentService(self.signing)
+
+    @cached_property
     def chores(self) -> Chores:
         return Chores(
             {
                 "events": self.outbox.deliver,
                 "takedown clock": self.takedown_desk.watch,
                 "takedown sweeps": self.takedown_desk.sweep_unfinished,
+                "sessions": self.sessions.forget,
                 "exchanges": self.exchanges.sync_due,
             }
         )

@@ -173,7 +173,7 @@ async def _uploads(form: FormData) -> list[tuple[str, bytes]]:
 
 def _address(request: Request, app: Application) -> str:
     """Where a request comes from, as far as it can be believed."""
-    proxies = app.settings.notice_forwarded_for
+    proxies = app.settings.trusted_proxies
     named = [part.strip() for part in request.headers.get("x-forwarded-for", "").split(",") if part.strip()]
     if proxies and len(named) >= proxies:
         return named[-proxies][:64]
