@@ -57,6 +57,14 @@ class AccountService:
         with self.database.read() as session:
             return AccountRepository(session).accounts(tenant)
 
+    def find(self, tenant: str, account_id: str) -> Account:
+        """Raises NotFoundError."""
+        with self.database.read() as session:
+            account = AccountRepository(session).account(account_id, tenant)
+        if account is None:
+            raise NotFoundError(f"There is no account {account_id[:40]!r}.", hint="See the list of accounts.")
+        return account
+
     def named(self, tenant: str, name: str) -> Account:
         """Raises NotFoundError."""
         with self.database.read() as session:
