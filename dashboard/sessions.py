@@ -15,7 +15,7 @@ from moderation.accounts.records import SignedIn
 from moderation.errors import ForbiddenError
 from moderation.roles import Person, Role
 
-SESSION, VISITOR = "palisade-session", "palisade-visitor"
+SESSION, VISITOR, ATTEMPT = "palisade-session", "palisade-visitor", "palisade-provider"
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 
@@ -77,12 +77,27 @@ def session_token(request: Request) -> str:
 def keep_session(request: Request, response: Response, token: str) -> Response:
     """Give the browser a session; what it held as a visitor is of no use any more."""
     _set(request, response, SESSION, token)
-    response.delete_cookie(_name(VISITOR, request), path="/", secure=is_https(request), httponly=True, samesite="lax")
+    _drop(request, response, VISITOR)
     return response
 
 
 def drop_session(request: Request, response: Response) -> Response:
-    response.delete_cookie(_name(SESSION, request), path="/", secure=is_https(request), httponly=True, samesite="lax")
+    _drop(request, response, SESSION)
+    return response
+
+
+def keep_attempt(request: Request, response: Response, carried: str) -> Response:
+    """Give the browser what it carries to the sign-in provider and back."""
+    _set(request, response, ATTEMPT, carried)
+    return response
+
+
+def carried_attempt(request: Request) -> str:
+    return request.cookies.get(_name(ATTEMPT, request), "")
+
+
+def drop_attempt(request: Request, response: Response) -> Response:
+    _drop(request, response, ATTEMPT)
     return response
 
 
@@ -137,6 +152,11 @@ def _path(request: Request) -> str:
 def _name(name: str, request: Request) -> str:
     """`__Host-` has the browser refuse the cookie from a neighbouring host; it takes HTTPS."""
     return f"__Host-{name}" if is_https(request) else name
+
+
+def _drop(request: Request, response: Response, name: str) -> None:
+    cookie = _name(name, request)
+    response.delete_cookie(cookie, path="/", secure=is_https(request), httponly=True, samesite="lax")
 
 
 def _set(request: Request, response: Response, name: str, token: str) -> None:

@@ -10,6 +10,7 @@ from detectors.likeness import LikenessDetector
 from detectors.runtime import Runtime
 from detectors.signals import SignalsDetector
 from moderation.accounts.enrolment import EnrolmentService
+from moderation.accounts.oidc import Provider
 from moderation.accounts.service import AccountService
 from moderation.accounts.sessions import SessionService
 from moderation.accounts.signing import SignInService
@@ -19,7 +20,7 @@ from moderation.banks.service import BankService
 from moderation.banks.shards import ShardedSearch
 from moderation.chores import Chores
 from moderation.database import Database
-from moderation.errors import ModerationError
+from moderation.errors import ModerationError, NotFoundError
 from moderation.events import Outbox
 from moderation.exchanges.service import ExchangeService
 from moderation.fetch import SafeClient
@@ -154,6 +155,13 @@ class Application:
     @cached_property
     def enrolment(self) -> EnrolmentService:
         return EnrolmentService(self.signing)
+
+    @cached_property
+    def provider(self) -> Provider:
+        """The OpenID Connect provider. Raises NotFoundError where none is set."""
+        if not self.settings.oidc_issuer:
+            raise NotFoundError("No sign-in provider is set.", hint="Set PALISADE_OIDC_ISSUER.")
+        return Provider(self.settings, self.client, self.signing.key())
 
     @cached_property
     def chores(self) -> Chores:

@@ -31,7 +31,7 @@ def sign_in(request: Request) -> Response:
     onward = safe_next(request.query_params.get("next", ""))
     if find(request):
         return RedirectResponse(onward, status_code=303)
-    return _form(request, onward)
+    return sign_in_form(request, onward)
 
 
 @router.post("/sign-in", dependencies=[Depends(visitor_form)])
@@ -45,7 +45,7 @@ def check_password(
     try:
         token = application(request).signing.password(name, password, client(request))
     except ModerationError as error:
-        return _form(request, safe_next(onward), name=name[:100], error=error)
+        return sign_in_form(request, safe_next(onward), name=name[:100], error=error)
     response = RedirectResponse(
         sign_in_path(safe_next(onward)).replace("/sign-in", "/sign-in/code", 1), status_code=303
     )
@@ -69,7 +69,7 @@ def check_code(request: Request, code: Annotated[str, Form(max_length=100)] = ""
         token = application(request).signing.code(session_token(request), code, client(request))
     except ModerationError as error:
         if find(request, stage="code") is None:
-            return _form(request, onward, error=error)
+            return sign_in_form(request, onward, error=error)
         context = {"next": onward, "error": said(error)}
         return visitor_page(request, "sign_in_code.html", context, status=error.http_status)
     return keep_session(request, RedirectResponse(onward, status_code=303), token)
@@ -82,7 +82,7 @@ def sign_out(request: Request, _person: Annotated[Person, Depends(signed_in())])
     return drop_session(request, RedirectResponse("/sign-in", status_code=303))
 
 
-def _form(request: Request, onward: str, *, name: str = "", error: ModerationError | None = None) -> Response:
+def sign_in_form(request: Request, onward: str, *, name: str = "", error: ModerationError | None = None) -> Response:
     settings = application(request).settings
     context = {
         "next": onward,

@@ -7,12 +7,13 @@ from sqlalchemy.orm import Session
 
 from moderation import audit
 from moderation.accounts import totp
+from moderation.accounts.oidc import Identity
 from moderation.accounts.passwords import check_password, hash_password, verify_password
 from moderation.accounts.records import SignedIn, clean_name, clean_preferences
 from moderation.accounts.repository import AccountRepository
 from moderation.accounts.sessions import Client, SessionService, digest
 from moderation.database import Database
-from moderation.errors import AuthenticationError, InvalidRequestError, RateLimitError, StorageError
+from moderation.errors import AuthenticationError, ConflictError, InvalidRequestError, RateLimitError, StorageError
 from moderation.rates import Rate
 from moderation.tables import Account, RecoveryCode, new_id, utc_now
 from moderation.vault import Vault
@@ -146,6 +147,27 @@ class SignInService:
             audit.record(session, account.tenant_id, account.id, "account.password", account.id, sessions_ended=ended)
             return self.sessions.start(session, account, client)
 
+    def provided(self, identity: Identity, tenant: str, client: Client) -> str:
+        """Sign in somebody whom the provider vouches for, with the roles that it gives now; gives a session's token.
+
+        Raises AuthenticationError for a disabled account, ConflictError where somebody with a password has the name: an
+        account is never handed over to whoever comes with its name.
+        """
+        with self.database.write() as session:
+            repository = AccountRepository(session)
+            account = repository.by_subject(identity.subject)
+            if account is None:
+                account = _new(session, identity, tenant)
+            if account.disabled_at or account.tenant_id != tenant:
+                raise AuthenticationError("The account is disabled.", hint="Ask an admin of your team.")
+            if account.roles != identity.roles:
+                audit.record(session, tenant, "provider", "account.changed", account.id, roles=identity.roles)
+                repository.end_all(account.id)
+                account.roles = identity.roles
+            account.seen_at = utc_now()
+            audit.record(session, tenant, account.id, "account.signed_in", account.id, by="provider")
+            return self.sessions.start(session, account, client)
+
     def renew_recovery_codes(self, signed: SignedIn, code: str) -> Sequence[str]:
         """Ten new recovery codes for a code of the app; the old ones are gone. Raises AuthenticationError, RateLimitError."""
         with self.database.write() as session:
@@ -187,6 +209,24 @@ def fresh_recovery_codes(session: Session, account: Account) -> list[str]:
 def context(account: Account) -> bytes:
     """What an account's authenticator secret is bound to."""
     return f"totp:{account.id}".encode()
+
+
+def _new(session: Session, identity: Identity, tenant: str) -> Account:
+    name, repository = clean_name(identity.name), AccountRepository(session)
+    if repository.by_name(name):
+        raise ConflictError("There is an account of that name that signs in with a password.", hint="Ask an admin.")
+    account = Account(
+        id=new_id("account"),
+        tenant_id=tenant,
+        created_at=utc_now(),
+        name=name,
+        roles=identity.roles,
+        subject=identity.subject,
+        preferences={},
+    )
+    repository.add(account)
+    audit.record(session, tenant, "provider", "account.added", account.id, roles=identity.roles)
+    return account
 
 
 def _mine(session: Session, signed: SignedIn) -> Account:

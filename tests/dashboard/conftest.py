@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from dashboard.app import create_app
 from moderation.application import Application
-from tests.moderation.accounts.conftest import MakeParts, make_parts, parts
+from tests.moderation.accounts.conftest import make_parts, parts
 
 __all__ = ["make_parts", "parts"]
 
