@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
+from dashboard.messages import gettext as _
 from dashboard.security import SecurityHeaders
 from dashboard.sessions import HEADER, SignInNeeded, sign_in_path
 from dashboard.templating import templates
@@ -46,8 +47,8 @@ async def _error(request: Request, error: Exception) -> Response:
 
 
 async def _error_page(request: Request, status: int) -> Response:
-    words = {404: ("There is no such page", "The address may be mistyped, or what it showed is gone.")}
-    title, message = words.get(status, ("This cannot be done", "The page does not take this kind of request."))
+    words = {404: (_("There is no such page"), _("The address may be mistyped, or what it showed is gone."))}
+    title, message = words.get(status, (_("This cannot be done"), _("The page does not take this kind of request.")))
     return templates.TemplateResponse(request, "error.html", {"title": title, "message": message}, status_code=status)
 
 
@@ -63,7 +64,7 @@ async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, ModerationError)  # noqa: S101 - it is registered for these
     if _is_script(request):
         return _told(error)
-    context = {"title": error.message, "message": error.hint}
+    context = {"title": error.message.rstrip("."), "message": error.hint}
     return templates.TemplateResponse(request, "error.html", context, status_code=error.http_status)
 
 

@@ -1,7 +1,10 @@
 """Where requests come from, as far as that can be believed."""
 
+import re
+
 from fastapi import Request
 
+from dashboard.messages import gettext as _
 from moderation.accounts.sessions import Client
 from moderation.application import Application
 
@@ -33,3 +36,24 @@ def is_https(request: Request) -> bool:
 def client(request: Request) -> Client:
     """As sessions are listed."""
     return Client(address(request), request.headers.get("user-agent", ""))
+
+
+BROWSERS = (
+    ("Edg", "Edge"), ("OPR", "Opera"), ("SamsungBrowser", "Samsung Internet"), ("Firefox", "Firefox"), ("FxiOS", "Firefox"),
+    ("CriOS", "Chrome"), ("Chrome", "Chrome"), ("HeadlessChrome", "Chrome"), ("Safari", "Safari"),
+)  # fmt: skip
+"""How browsers name themselves, those first that name others besides."""
+
+SYSTEMS = (
+    ("iPhone", "iPhone"), ("iPad", "iPad"), ("Android", "Android"), ("Windows", "Windows"), ("CrOS", "ChromeOS"),
+    ("Mac OS X", "macOS"), ("Linux", "Linux"),
+)  # fmt: skip
+
+
+def browser_words(agent: str) -> str:
+    """A browser as its person knows it, such as `Firefox on Windows`; what it says of itself where it is another."""
+    browser = next((name for mark, name in BROWSERS if re.search(rf"\b{mark}/", agent)), "")
+    system = next((name for mark, name in SYSTEMS if mark in agent), "")
+    if browser and system:
+        return _("%(browser)s on %(system)s") % {"browser": browser, "system": system}
+    return browser or agent[:60] or _("Unknown browser")

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from dashboard.messages import marked as _
 from moderation.roles import Person, Role
 
+HOME = "/app"
+
 
 @dataclass(frozen=True)
 class Place:
-    """A page of the top bar. roles: who sees it, nobody being left out where there are none. about: one line for the home page."""
+    """A page of the top bar. roles: who sees it, everybody where none are named. about: one line for the home page."""
 
     title: str
     path: str
@@ -20,7 +22,7 @@ class Place:
 
 
 NAVIGATION = [
-    Place(_("Home"), "/app"),
+    Place(_("Home"), HOME),
     Place(
         _("Accounts"),
         "/app/accounts",
@@ -47,6 +49,6 @@ def places(person: Person) -> list[Place]:
 
 
 def current(path: str, known: list[Place]) -> str:
-    """The path of the place that a page belongs to: the longest that it lies below."""
-    below = [place.path for place in known if path == place.path or path.startswith(f"{place.path}/")]
+    """The path of the place that a page belongs to: the longest that it lies below. Only the home page is the home page's."""
+    below = [p.path for p in known if path == p.path or (p.path != HOME and path.startswith(f"{p.path}/"))]
     return max(below, key=len, default="")

@@ -11,6 +11,7 @@ from fastapi import Depends, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from dashboard.clients import application, is_https
+from dashboard.navigation import HOME
 from moderation.accounts.records import SignedIn
 from moderation.errors import ForbiddenError
 from moderation.roles import Person, Role
@@ -21,8 +22,6 @@ SAFE = ("GET", "HEAD", "OPTIONS")
 
 HEADER = "x-csrf-token"
 """How `fetch` sends the token of the page's `<meta name="csrf">`; forms have a hidden field `csrf`."""
-
-HOME = "/app"
 
 
 class SignInNeeded(Exception):

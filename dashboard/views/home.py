@@ -4,9 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from dashboard.navigation import places
+from dashboard.navigation import HOME, places
 from dashboard.pages import page
-from dashboard.sessions import HOME, signed_in
+from dashboard.sessions import signed_in
 from moderation.roles import Person
 
 router = APIRouter()

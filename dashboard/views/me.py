@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
-from dashboard.clients import application, client
+from dashboard.clients import application, browser_words, client
 from dashboard.pages import page, said
 from dashboard.sessions import Signed, keep_session, signed_in
 from moderation.accounts.passwords import SHORTEST
@@ -80,7 +80,7 @@ def _page(request: Request, part: str = "", error: ModerationError | None = None
     app, signed = application(request), request.state.signed
     team = Display.of(app.settings)
     context: dict[str, Any] = {
-        "sessions": app.sessions.of(signed.account),
+        "sessions": [(row, browser_words(row.agent)) for row in app.sessions.of(signed.account)],
         "codes_left": app.signing.recovery_codes_left(signed),
         "team": team,
         "blurs": sorted({team.blur, *(blur for blur in BLURS if blur > team.blur)}),

@@ -89,6 +89,7 @@ def sign_in_form(request: Request, onward: str, *, name: str = "", error: Modera
         "name": name,
         "error": said(error) if error else None,
         "ready": settings.account_keys is not None,
+        "empty": not settings.oidc_issuer and application(request).accounts.is_empty(),
         "provider": settings.oidc_name if settings.oidc_issuer else "",
     }
     return visitor_page(request, "sign_in.html", context, status=error.http_status if error else 200)

@@ -41,6 +41,9 @@ class AccountRepository:
         """By name."""
         return self.session.scalars(sa.select(Account).where(Account.tenant_id == tenant).order_by(Account.name)).all()
 
+    def is_empty(self) -> bool:
+        return self.session.scalar(sa.select(Account.id).limit(1)) is None
+
     def lock_accounts(self, tenant: str) -> Sequence[Account]:
         """All of a tenant, held until the end of the transaction: for what depends on the others."""
         query = sa.select(Account).where(Account.tenant_id == tenant).order_by(Account.id)

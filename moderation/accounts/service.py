@@ -57,6 +57,11 @@ class AccountService:
         with self.database.read() as session:
             return AccountRepository(session).accounts(tenant)
 
+    def is_empty(self) -> bool:
+        """Whether nobody has an account yet, of any tenant."""
+        with self.database.read() as session:
+            return AccountRepository(session).is_empty()
+
     def find(self, tenant: str, account_id: str) -> Account:
         """Raises NotFoundError."""
         with self.database.read() as session:
