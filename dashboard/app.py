@@ -9,12 +9,21 @@ from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
 from dashboard.messages import gettext as _
+from dashboard.messages import marked
+from dashboard.pages import page
 from dashboard.security import SecurityHeaders
 from dashboard.sessions import HEADER, SignInNeeded, sign_in_path
 from dashboard.templating import templates
 from dashboard.views import accounts, drop, home, me, notice, provider, sign_in, welcome
 from moderation.application import Application
 from moderation.errors import AuthenticationError, ModerationError, NotFoundError
+
+BACK = (
+    ("/app", marked("To the home page")),
+    ("/sign-in", marked("To the sign-in page")),
+    ("/", marked("Scan an image")),
+)
+"""By what a path begins with: the way back from an error, and its words."""
 
 STATIC = Path(__file__).with_name("static")
 
@@ -49,7 +58,17 @@ async def _error(request: Request, error: Exception) -> Response:
 async def _error_page(request: Request, status: int) -> Response:
     words = {404: (_("There is no such page"), _("The address may be mistyped, or what it showed is gone."))}
     title, message = words.get(status, (_("This cannot be done"), _("The page does not take this kind of request.")))
-    return templates.TemplateResponse(request, "error.html", {"title": title, "message": message}, status_code=status)
+    return _page(request, title, message, status)
+
+
+def _page(request: Request, title: str, message: str, status: int) -> Response:
+    """In the frame of whoever is signed in, where the page found out; with a way back."""
+    path = request.url.path
+    back, words = next((link for link in BACK if path.startswith(link[0])), BACK[-1])
+    context = {"title": title, "message": message, "back": back, "back_words": words}
+    if getattr(request.state, "signed", None):
+        return page(request, "error.html", context, status=status)
+    return templates.TemplateResponse(request, "error.html", context, status_code=status)
 
 
 async def _to_sign_in(request: Request, error: Exception) -> Response:
@@ -64,8 +83,7 @@ async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, ModerationError)  # noqa: S101 - it is registered for these
     if _is_script(request):
         return _told(error)
-    context = {"title": error.message.rstrip("."), "message": error.hint}
-    return templates.TemplateResponse(request, "error.html", context, status_code=error.http_status)
+    return _page(request, error.message.rstrip("."), error.hint, error.http_status)
 
 
 def _is_script(request: Request) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from moderation import audit
@@ -153,6 +154,12 @@ class SignInService:
         Raises AuthenticationError for a disabled account, ConflictError where somebody with a password has the name: an
         account is never handed over to whoever comes with its name.
         """
+        try:
+            return self._provided(identity, tenant, client)
+        except IntegrityError:  # of two first sign-ins at once, one makes the account
+            return self._provided(identity, tenant, client)
+
+    def _provided(self, identity: Identity, tenant: str, client: Client) -> str:
         with self.database.write() as session:
             repository = AccountRepository(session)
             account = repository.by_subject(identity.subject)

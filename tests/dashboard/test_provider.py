@@ -1,5 +1,6 @@
 """Signing in through a provider, and what is not believed of it."""
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,9 +10,10 @@ from fastapi.testclient import TestClient
 from joserfc.jwk import ECKey
 
 from dashboard.sessions import SESSION
+from moderation.accounts.oidc import Identity
 from moderation.application import Application
 from moderation.errors import SettingsError
-from tests.accounts import someone
+from tests.accounts import CLIENT, someone
 from tests.dashboard.conftest import Browser
 from tests.moderation.accounts.conftest import MakeParts
 from tests.provider import CLIENT_ID, CLIENT_SECRET, LocalProvider, running_provider
@@ -141,6 +143,24 @@ def test_an_account_with_a_password_is_not_handed_over(served: Application, brow
 
     assert browser.get(go(browser)).status_code == 409
     assert served.accounts.named("default", "grace").roles == ["admin"]
+
+
+def test_first_sign_ins_at_once_make_one_account(served: Application) -> None:
+    tokens: list[str] = []
+    identity = Identity("a" * 64, "grace", ["reviewer"])
+
+    def sign_in() -> None:
+        tokens.append(served.signing.provided(identity, "default", CLIENT))
+
+    threads = [threading.Thread(target=sign_in) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert all(served.sessions.find(token) for token in tokens)
+    assert len(tokens) == 6
+    assert len(served.accounts.accounts("default")) == 1
 
 
 def test_a_disabled_account_stays_out(served: Application, browse: Browser) -> None:

@@ -156,7 +156,9 @@ def test_roles_are_not_a_form_field(parts: Application, browse: Browser) -> None
     refused = submit(browser, "/app", f"/app/accounts/{ada.id}/roles", role="admin")
 
     assert refused.status_code == 403
-    assert browser.get("/app/accounts").status_code == 403
+    page = browser.get("/app/accounts")
+    assert page.status_code == 403
+    assert "Sign out" in page.text, "in the frame of whoever is signed in"
     assert browser.get(f"/app/accounts/{ada.id}").status_code == 403
     assert parts.accounts.find("default", ada.id).roles == ["reviewer"]
 
