@@ -3,6 +3,7 @@
 import re
 import threading
 import unicodedata
+from functools import cache
 
 import argon2
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -25,13 +26,17 @@ SHORTEST_NAME = 4
 REMAINDER = 6
 """Characters that have to be left of a password without its commonest parts and its repetitions."""
 
-# RFC 9106's second recommended set of parameters; a hash takes about 170 ms of one core and 64 MiB.
+# RFC 9106's second recommendation, on one lane; a hash takes about 170 ms of one core and 64 MiB.
 _hasher = argon2.PasswordHasher(time_cost=3, memory_cost=65_536, parallelism=1)
 
 AT_ONCE, PATIENCE = 4, 10.0
 _turns = threading.BoundedSemaphore(AT_ONCE)
 
-_NOBODY = _hasher.hash("nobody has this password")
+
+@cache
+def _nobodys() -> str:
+    """What is compared with where there is no hash. Not made on import: most commands never need it."""
+    return _hasher.hash("nobody has this password")
 
 
 def check_password(password: str, *, name: str) -> None:
@@ -62,7 +67,7 @@ def verify_password(hashed: str, password: str) -> bool:
     """Whether the password is right. Takes as long for an account without one, which is never right."""
     with _Turn():
         try:
-            return _hasher.verify(hashed or _NOBODY, _normal(password[: LONGEST + 1])) and bool(hashed)
+            return _hasher.verify(hashed or _nobodys(), _normal(password[: LONGEST + 1])) and bool(hashed)
         except (VerificationError, InvalidHashError):
             return False
 
