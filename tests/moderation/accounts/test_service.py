@@ -13,7 +13,7 @@ from moderation.cli import app
 from moderation.commands.serve import LOCAL_SECRETS
 from moderation.errors import ConflictError, InvalidRequestError, NotFoundError
 from moderation.keys.service import KeyService
-from moderation.settings import settings
+from moderation.settings import Settings, settings
 from moderation.tables import Account, utc_now
 from tests.accounts import CLIENT, PASSWORD, someone
 from tests.moderation.accounts.conftest import MakeParts
@@ -150,11 +150,10 @@ def test_a_display_is_only_ever_safer_than_the_teams(make_parts: MakeParts) -> N
         prefer("-1", grey=False, small=False)
 
 
-def test_commands_from_the_first_account_to_its_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: Application, database_url: str
-) -> None:
+def test_commands_from_the_first_account_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = Application(Settings(_env_file=None, data_dir=tmp_path))
+    parts.database.migrate()
     monkeypatch.setenv("PALISADE_DATA_DIR", str(tmp_path))
-    monkeypatch.setenv("PALISADE_DATABASE_URL", database_url)
     monkeypatch.setenv("PALISADE_DASHBOARD_URL", "https://palisade.example/")
     settings.cache_clear()
 
