@@ -11,13 +11,18 @@ from detectors.likeness import LikenessDetector
 from detectors.registry import DETECTORS
 from detectors.runtime import Runtime
 from detectors.signals import SignalsDetector
+from moderation.accounts.enrolment import EnrolmentService
+from moderation.accounts.oidc import Provider
+from moderation.accounts.service import AccountService
+from moderation.accounts.sessions import SessionService
+from moderation.accounts.signing import SignInService
 from moderation.banks.indexes import BankIndexes
 from moderation.banks.matcher import LocalSearch, Matcher
 from moderation.banks.service import BankService
 from moderation.banks.shards import ShardedSearch
 from moderation.chores import Chores
 from moderation.database import Database
-from moderation.errors import ModerationError
+from moderation.errors import ModerationError, NotFoundError
 from moderation.events import Outbox
 from moderation.exchanges.service import ExchangeService
 from moderation.fetch import SafeClient
@@ -31,6 +36,7 @@ from moderation.people.photos import PhotoDesk
 from moderation.people.service import PeopleService
 from moderation.policy import PolicyLibrary, Vocabulary
 from moderation.prompts.service import PromptService
+from moderation.rates import Rate
 from moderation.registry.service import ModelRegistry
 from moderation.registry.serving import ServedModels
 from moderation.reviews.appeals import AppealService
@@ -149,12 +155,39 @@ class Application:
         return TakedownDesk(self.takedowns, self.bank_indexes)
 
     @cached_property
+    def accounts(self) -> AccountService:
+        return AccountService(self.database)
+
+    @cached_property
+    def sessions(self) -> SessionService:
+        return SessionService(self.database, self.settings)
+
+    @cached_property
+    def signing(self) -> SignInService:
+        config = self.settings
+        rate = Rate(config.sign_in_rate_limit, config.rate_limit_storage, setting="PALISADE_SIGN_IN_RATE_LIMIT")
+        vault = Vault.of(config.account_keys, setting="PALISADE_ACCOUNT_KEYS")
+        return SignInService(self.database, self.sessions, vault, rate)
+
+    @cached_property
+    def enrolment(self) -> EnrolmentService:
+        return EnrolmentService(self.signing)
+
+    @cached_property
+    def provider(self) -> Provider:
+        """The OpenID Connect provider. Raises NotFoundError where none is set."""
+        if not self.settings.oidc_issuer:
+            raise NotFoundError("No sign-in provider is set.", hint="Set PALISADE_OIDC_ISSUER.")
+        return Provider(self.settings, self.client, self.signing.key())
+
+    @cached_property
     def chores(self) -> Chores:
         return Chores(
             {
                 "events": self.outbox.deliver,
                 "takedown clock": self.takedown_desk.watch,
                 "takedown sweeps": self.takedown_desk.sweep_unfinished,
+                "sessions": self.sessions.forget,
                 "exchanges": self.exchanges.sync_due,
                 "models' figures": self.served_models.write_down,
                 "decisions": self.decisions.release,

@@ -2,6 +2,7 @@
 
 import typer
 
+from moderation.accounts import commands as accounts
 from moderation.banks import commands as banks
 from moderation.commands import db, events, keys, models, policy, prompt, train
 from moderation.commands.chores import chores
@@ -29,6 +30,7 @@ for name, group in (
     ("policy", policy),
     ("prompt", prompt),
     ("keys", keys),
+    ("accounts", accounts),
     ("people", people),
     ("banks", banks),
     ("exchanges", exchanges),

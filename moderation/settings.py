@@ -126,6 +126,17 @@ class Settings(BaseSettings):
         True,
         description="Whether requests need an API key. `palisade serve --local` turns it off and listens on this machine only.",
     )
+    trusted_proxies: int = Field(
+        0,
+        ge=0,
+        le=10,
+        description="Proxies in front of the dashboard that set `X-Forwarded-For` and `X-Forwarded-Proto`. 0: the headers are not believed.",
+    )
+    dashboard_url: str = Field(
+        "",
+        description="Where people reach the dashboard, such as `https://palisade.example`: links of invitations and the address "
+        "that a sign-in provider returns to are made from it. Default: PALISADE_HOST and PALISADE_PORT.",
+    )
     rate_limit: str = Field("600/minute", description="Requests that one API key may make, such as `600/minute`.")
     rate_limit_storage: str = Field(
         "memory://",
@@ -162,11 +173,43 @@ class Settings(BaseSettings):
     notice_rate_limit: str = Field(
         "10/hour", description="Notices that one network address may file in the public form, such as `10/hour`."
     )
-    notice_forwarded_for: int = Field(
-        0,
+
+    # accounts and sign-in
+    account_keys: SecretStr | None = Field(
+        None,
+        description="Keys that the secrets of authenticator apps are encrypted with: `id:base64` of 32 bytes, comma-separated, "
+        "the newest first. Older keys still decrypt. There is no default; signing in needs one.",
+    )
+    session_idle_minutes: int = Field(
+        60, ge=1, le=1_440, description="Minutes without a request after which a session of the dashboard ends."
+    )
+    session_hours: int = Field(12, ge=1, le=168, description="Hours after which a session ends in any case.")
+    sign_in_rate_limit: str = Field(
+        "60/hour", description="Attempts to sign in that one network address may make, such as `60/hour`."
+    )
+    display_blur: int = Field(
+        16,
         ge=0,
-        le=10,
-        description="Proxies in front of the dashboard that add to `X-Forwarded-For`. 0: the header is not believed.",
+        le=40,
+        description="How much images are blurred for reviewers until asked for, in pixels; people may choose more.",
+    )
+    display_grey: bool = Field(True, description="Whether images are grey for reviewers until asked for.")
+    display_small: bool = Field(True, description="Whether images are small for reviewers until asked for.")
+    oidc_issuer: str = Field(
+        "", description="OpenID Connect provider to sign in through: its issuer URL. Without one, people use passwords."
+    )
+    oidc_client_id: str = Field("", description="The client that Palisade is at the provider.")
+    oidc_client_secret: SecretStr | None = Field(
+        None, description="The client's secret at the provider. There is no default."
+    )
+    oidc_name: str = Field("single sign-on", description="What the sign-in page calls the provider.")
+    oidc_scopes: str = Field("openid profile email", description="Scopes that are asked of the provider.")
+    oidc_tenant: str = Field("default", description="The tenant of those who sign in through the provider.")
+    oidc_roles_claim: str = Field("groups", description="The claim of the ID token that roles are taken from.")
+    oidc_roles: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Which value of that claim gives which role, as `value=role`, comma-separated: "
+        "`ts-reviewers=reviewer,ts-leads=lead`. Who has none of them is not let in.",
     )
 
     # reviews
@@ -222,7 +265,9 @@ class Settings(BaseSettings):
         "Everything that is not public is refused otherwise.",
     )
 
-    @field_validator("models_sources", "fetch_allowed_networks", "bank_shards", "review_hours", mode="before")
+    @field_validator(
+        "models_sources", "fetch_allowed_networks", "bank_shards", "review_hours", "oidc_roles", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -248,6 +293,11 @@ class Settings(BaseSettings):
     def heads(self) -> Path:
         """The folder of the host's own heads."""
         return self.heads_dir or self.models / "heads"
+
+    @property
+    def dashboard(self) -> str:
+        """The address of the dashboard, without a slash at its end."""
+        return (self.dashboard_url or f"http://{self.host}:{self.port}").rstrip("/")
 
     @property
     def people_storage(self) -> str:

@@ -43,7 +43,7 @@ def served(folder: Path, log: Path, **more: str) -> Iterator[str]:
         "PALISADE_MODELS_DIR": str(settings().models),
         "PALISADE_REQUIRE_KEY": "false",
         "PALISADE_CHORES_SECONDS": "0.5",
-        **{f"PALISADE_{name}_KEYS": new_secret("demo") for name in ("IMAGE", "PEOPLE", "TAKEDOWN")},
+        **{f"PALISADE_{name}_KEYS": new_secret("demo") for name in ("IMAGE", "PEOPLE", "TAKEDOWN", "ACCOUNT")},
         **more,
     }
     database = Application(Settings(_env_file=None, data_dir=folder)).database

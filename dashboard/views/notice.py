@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartParser
 
+from dashboard.clients import address, application
 from dashboard.templating import templates
 from moderation.application import Application
 from moderation.errors import InvalidRequestError, ModerationError, NotFoundError, RateLimitError
@@ -72,11 +73,6 @@ def rate_of(settings: Settings) -> Rate:
     return Rate(settings.notice_rate_limit, settings.rate_limit_storage, setting="PALISADE_NOTICE_RATE_LIMIT")
 
 
-def application(request: Request) -> Application:
-    found: Application = request.app.state.application
-    return found
-
-
 App = Annotated[Application, Depends(application)]
 Token = Annotated[str, Path(pattern=f"^{LINK}$")]
 
@@ -97,9 +93,7 @@ async def file_notice(request: Request, app: App) -> Response:
             missing = filing.missing(len(uploads))
             if missing:
                 return _form_page(request, app, values, [MISSING[code] for code in missing], status=422)
-            await run_in_threadpool(
-                request.app.state.notice_rate.count, _address(request, app), what="Notices were filed"
-            )
+            await run_in_threadpool(request.app.state.notice_rate.count, address(request), what="Notices were filed")
             _, token = await run_in_threadpool(app.takedowns.file, app.settings.notice_tenant, filing, uploads)
         except ModerationError as error:
             return _form_page(request, app, values, [_said(error)], status=error.http_status)
@@ -117,9 +111,7 @@ async def complete_notice(token: Token, request: Request, app: App) -> Response:
     """Add what was missing."""
     async with _form(request) as form:
         try:
-            await run_in_threadpool(
-                request.app.state.notice_rate.count, _address(request, app), what="Notices were filed"
-            )
+            await run_in_threadpool(request.app.state.notice_rate.count, address(request), what="Notices were filed")
             filing, uploads = _filing(form), await _uploads(form)
             changes = {
                 name: value for name, value in filing.as_dict().items() if (value and name in form) or name == "urls"
@@ -169,15 +161,6 @@ def _text(form: FormData, name: str) -> str:
 async def _uploads(form: FormData) -> list[tuple[str, bytes]]:
     files = [value for key, value in form.multi_items() if key == "image" and isinstance(value, UploadFile)]
     return [((file.filename or "")[:200], data) for file in files if (data := await file.read())]
-
-
-def _address(request: Request, app: Application) -> str:
-    """Where a request comes from, as far as it can be believed."""
-    proxies = app.settings.notice_forwarded_for
-    named = [part.strip() for part in request.headers.get("x-forwarded-for", "").split(",") if part.strip()]
-    if proxies and len(named) >= proxies:
-        return named[-proxies][:64]
-    return request.client.host if request.client else "unknown"
 
 
 def _said(error: ModerationError) -> str:

@@ -17,7 +17,7 @@ from moderation.settings import PREFIX, Settings, settings
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
-LOCAL_SECRETS = ("IMAGE_KEYS", "PEOPLE_KEYS", "TAKEDOWN_KEYS")
+LOCAL_SECRETS = ("IMAGE_KEYS", "PEOPLE_KEYS", "TAKEDOWN_KEYS", "ACCOUNT_KEYS")
 
 
 def serve(

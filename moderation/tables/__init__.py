@@ -1,5 +1,6 @@
 """The tables. Importing this package makes all of them known to `Base.metadata`."""
 
+from moderation.tables.accounts import Account, AccountSession, RecoveryCode
 from moderation.tables.audit import AuditRecord, Event
 from moderation.tables.banks import Bank, BankEntry, BankEntryDay, BankMatch, BankState
 from moderation.tables.base import DEFAULT_TENANT, Base, new_id, utc_now
@@ -13,6 +14,8 @@ from moderation.tables.tenants import ApiKey, Tenant
 
 __all__ = [
     "DEFAULT_TENANT",
+    "Account",
+    "AccountSession",
     "ApiKey",
     "Appeal",
     "AuditRecord",
@@ -39,6 +42,7 @@ __all__ = [
     "PeopleGallery",
     "Person",
     "PersonEvent",
+    "RecoveryCode",
     "Reveal",
     "ReviewCase",
     "ReviewerState",

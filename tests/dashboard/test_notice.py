@@ -62,7 +62,7 @@ def test_an_image_that_cannot_be_opened_is_said(client: TestClient) -> None:
 
 
 def test_one_address_files_so_many_an_hour(made: Made) -> None:
-    client = made(notice_rate_limit="2/hour", notice_forwarded_for=1)
+    client = made(notice_rate_limit="2/hour", trusted_proxies=1)
     one, other = {"X-Forwarded-For": "203.0.113.7"}, {"X-Forwarded-For": "203.0.113.8"}
 
     statuses = [client.post("/notice", data={**FILED, "urls": f"https://h.example/{n}"}, headers=one) for n in range(3)]

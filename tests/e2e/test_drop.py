@@ -32,14 +32,14 @@ def wait_for(browser: Chrome, selector: str) -> Any:
     return WebDriverWait(browser, 30).until(lambda b: b.find_element(By.CSS_SELECTOR, selector).is_displayed())
 
 
-def screenshot(browser: Chrome, name: str) -> None:
+def screenshot(browser: Chrome, name: str, width: int = 1366) -> None:
     """A picture of the whole page, where PALISADE_SCREENSHOTS names a folder."""
     folder = os.environ.get("PALISADE_SCREENSHOTS")
     if folder:
         height = browser.execute_script("return document.documentElement.scrollHeight")
-        browser.set_window_size(1366, max(900, height + 120))
+        browser.set_window_size(width, max(900, height + 140))
         browser.save_screenshot(str(Path(folder) / f"{name}.png"))
-        browser.set_window_size(1366, 900)
+        browser.set_window_size(width, 900)
 
 
 def problems(browser: Chrome) -> list[str]:

@@ -34,7 +34,7 @@ def fill(browser: Chrome, **changed: str) -> None:
 def submit(browser: Chrome, button: str = "form.notice button") -> None:
     """Press a button, and wait for the page behind it."""
     before = browser.find_element(By.TAG_NAME, "html")
-    browser.find_element(By.CSS_SELECTOR, button).click()
+    browser.find_element(By.XPATH if button.startswith("//") else By.CSS_SELECTOR, button).click()
     WebDriverWait(browser, 30).until(staleness_of(before))
     WebDriverWait(browser, 30).until(lambda b: b.execute_script("return document.readyState") == "complete")
 
