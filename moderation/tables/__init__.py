@@ -5,6 +5,7 @@ from moderation.tables.banks import Bank, BankEntry, BankEntryDay, BankMatch, Ba
 from moderation.tables.base import DEFAULT_TENANT, Base, new_id, utc_now
 from moderation.tables.exchanges import Exchange
 from moderation.tables.people import FaceTemplate, PeopleGallery, Person, PersonEvent
+from moderation.tables.rescans import RescanFailure, RescanPlan, RescanShard
 from moderation.tables.scans import IdempotencyKey, Measurement, Scan, StoredImage
 from moderation.tables.takedowns import CounterNotice, Notice, NoticeCopy, NoticeImage
 from moderation.tables.tenants import ApiKey, Tenant
@@ -31,6 +32,9 @@ __all__ = [
     "PeopleGallery",
     "Person",
     "PersonEvent",
+    "RescanFailure",
+    "RescanPlan",
+    "RescanShard",
     "Scan",
     "StoredImage",
     "Tenant",
