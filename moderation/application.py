@@ -29,6 +29,10 @@ from moderation.people.photos import PhotoDesk
 from moderation.people.service import PeopleService
 from moderation.policy import PolicyLibrary, Vocabulary
 from moderation.prompts.service import PromptService
+from moderation.rescans.judging import Judge
+from moderation.rescans.lookup import PageLookup
+from moderation.rescans.paths import Paths
+from moderation.rescans.service import RescanService
 from moderation.scanner import Scanner
 from moderation.scans.service import ScanService
 from moderation.settings import Settings
@@ -141,6 +145,11 @@ class Application:
                 "exchanges": self.exchanges.sync_due,
             }
         )
+
+    @cached_property
+    def rescans(self) -> RescanService:
+        lookup = PageLookup(self.matcher, self.known)
+        return RescanService(self.database, Paths(Judge(self.scanner, self.policies, lookup)))
 
     @cached_property
     def exchanges(self) -> ExchangeService:

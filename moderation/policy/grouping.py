@@ -85,5 +85,3 @@ def _children(node: Node) -> Iterator[Node]:
         for child in value if isinstance(value, tuple) else (value,):
             if isinstance(child, Node):
                 yield child
-
-
