@@ -31,7 +31,7 @@ from moderation.policy import PolicyLibrary, Vocabulary
 from moderation.prompts.service import PromptService
 from moderation.rescans.judging import Judge
 from moderation.rescans.lookup import PageLookup
-from moderation.rescans.paths import Paths
+from moderation.rescans.routing import Paths
 from moderation.rescans.service import RescanService
 from moderation.scanner import Scanner
 from moderation.scans.service import ScanService
@@ -148,8 +148,11 @@ class Application:
 
     @cached_property
     def rescans(self) -> RescanService:
+        _ = self.likeness
         lookup = PageLookup(self.matcher, self.known)
-        return RescanService(self.database, Paths(Judge(self.scanner, self.policies, lookup)))
+        judge = Judge(self.scanner, self.policies, lookup)
+        limits, source = MediaLimits.of(self.settings), self.settings.rescan_source
+        return RescanService(self.database, Paths(judge, self.store, lambda: self.client, limits, source=source))
 
     @cached_property
     def exchanges(self) -> ExchangeService:

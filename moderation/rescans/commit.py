@@ -14,7 +14,7 @@ from moderation.banks.matcher import matched_entries
 from moderation.banks.service import note_matches
 from moderation.rescans.judging import Anew, Change, Failed
 from moderation.rescans.records import PlanSpec
-from moderation.rescans.repository import RescanRepository
+from moderation.rescans.repository import MOST_VALUES, RescanRepository
 from moderation.tables import Measurement, RescanFailure, RescanPlan, Scan, StoredImage, new_id, utc_now
 
 PER_EVENT = 500
@@ -22,9 +22,6 @@ PER_EVENT = 500
 
 BACKOFF = (30, 300, 1_800, 7_200)
 """Seconds until a failed posting is tried again; after the last one it is given up, and listed."""
-
-MOST_VALUES = 500
-"""Values of one `in`."""
 
 
 @dataclass(frozen=True)

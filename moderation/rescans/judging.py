@@ -135,7 +135,7 @@ class Judge:
             try:
                 rules = self.policy(policy or posting.policy)
             except ModerationError as error:
-                outcomes.append(Failed(posting.scan_id, error.code, error.message))
+                outcomes.append(Failed(posting.scan_id, error.error_code, error.message))
                 continue
             lists = looked_up[i] if packed[i] else None  # without signals nothing can be looked up
             outcomes.append(self._judge(rules, posting, self._with_lists(stored[i], lists)))

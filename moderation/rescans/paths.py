@@ -1,7 +1,6 @@
 """The cheapest path that is exact: what of each posting has to be looked at for a plan, and what need not."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sqlalchemy.orm import Session
@@ -11,14 +10,6 @@ from moderation.rescans.judging import Anew, Change, Failed, Judge
 from moderation.rescans.records import PlanSpec
 from moderation.rescans.repository import Posting, RescanRepository
 from moderation.tables import RescanPlan
-
-
-@dataclass(frozen=True)
-class Route:
-    """Along which path a plan goes, one of `records.PATHS`, and why that one."""
-
-    path: str
-    why: str
 
 
 class Path(Protocol):
@@ -74,18 +65,3 @@ def judged(
         [outcome for outcome in outcomes if isinstance(outcome, Failed)],
         anew or {},
     )
-
-
-class Paths:
-    """Chooses and makes the path of a plan."""
-
-    def __init__(self, judge: Judge) -> None:
-        self.judge = judge
-
-    def route(self, spec: PlanSpec) -> Route:
-        """The cheapest path that is exact. Raises InvalidRequestError where there is none, NotFoundError, PolicyError."""
-        self.judge.policy(spec.policy)
-        return Route("policy", "Findings are stored: they are judged anew.")
-
-    def of(self, plan: RescanPlan) -> Path:
-        return PolicyPath(plan, self.judge)

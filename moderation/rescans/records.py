@@ -7,7 +7,6 @@ from typing import Any
 
 from croniter import croniter
 
-from detectors.registry import DETECTORS
 from moderation.errors import InvalidRequestError
 from moderation.policy import ACTIONS
 from moderation.tables import RescanFailure, RescanPlan
@@ -84,10 +83,7 @@ class PlanSpec:
             check_template(self.source)
 
     def _check_choices(self) -> None:
-        known = [cls.name for cls in DETECTORS]
-        choices = [("using", self.using, list(WITH)), ("action", self.action, ["", *ACTIONS])]
-        choices += [("detectors", name, known) for name in self.detectors]
-        for name, value, allowed in choices:
+        for name, value, allowed in (("using", self.using, list(WITH)), ("action", self.action, ["", *ACTIONS])):
             if value not in allowed:
                 shown = ", ".join(choice for choice in allowed if choice)
                 raise InvalidRequestError(f"{name} is {value[:40]!r}.", hint=f"It is one of {shown}.")

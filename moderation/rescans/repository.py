@@ -24,6 +24,9 @@ from moderation.tables.base import ALPHABET
 SHARD = 20_000
 """Scans of one shard."""
 
+MOST_VALUES = 500
+"""Values of one `in`."""
+
 
 class Posting(NamedTuple):
     """An image as it was last judged in one place of the host (external id and surface), with all that it rests on.
@@ -254,6 +257,11 @@ class RescanRepository:
     def newest_entry(self, tenant: str) -> int:
         return self.session.scalar(sa.select(sa.func.max(BankEntry.id)).where(BankEntry.tenant_id == tenant)) or 0
 
+    def entries_since(self, tenant: str, entry: int) -> int:
+        """How many entries of banks are newer than one."""
+        query = sa.select(sa.func.count()).where(BankEntry.tenant_id == tenant, BankEntry.id > entry)
+        return self.session.scalar(query) or 0
+
     def count(self, tenant: str, spec: PlanSpec, last: str) -> int:
         """Postings in a plan's scope, all of them where it takes a sample."""
         query = sa.select(sa.func.count()).select_from(Scan).where(*scope(tenant, spec, "", last, last))
@@ -265,10 +273,24 @@ class RescanRepository:
         query = _joined(columns).where(*scope(plan.tenant_id, spec, after, until, plan.last))
         return list(self.session.execute(query.order_by(Scan.id).limit(limit)))
 
+    def by_ids(self, columns: Sequence[Any], tenant: str, scan_ids: Sequence[str]) -> list[Any]:
+        """Rows of postings by the id of their scan; those that are gone are left out."""
+        rows: list[Any] = []
+        for at in range(0, len(scan_ids), MOST_VALUES):
+            wanted = Scan.id.in_(scan_ids[at : at + MOST_VALUES])
+            rows += self.session.execute(_joined(columns).where(Scan.tenant_id == tenant, wanted).order_by(Scan.id))
+        return rows
+
+    def measured(self, image_id: str, models: str, plan: str) -> str | None:
+        """Findings of an image under these models, JSON as text; None where it was not measured by them."""
+        query = sa.select(self.text(Measurement.findings)).where(
+            Measurement.image_id == image_id, Measurement.models == models, Measurement.plan == plan
+        )
+        return self.session.scalar(query)
+
     def postings(self, tenant: str, scan_ids: Sequence[str]) -> list[Posting]:
         """Whole postings by the id of their scan; those that are gone are left out."""
-        query = _joined(self.whole).where(Scan.tenant_id == tenant, Scan.id.in_(scan_ids)).order_by(Scan.id)
-        return [Posting(*row) for row in self.session.execute(query)]
+        return [Posting(*row) for row in self.by_ids(self.whole, tenant, scan_ids)]
 
     @property
     def whole(self) -> list[Any]:

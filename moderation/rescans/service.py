@@ -11,9 +11,10 @@ from sqlalchemy.orm import Session
 from moderation import audit, events
 from moderation.database import Database
 from moderation.errors import ConflictError, NotFoundError
-from moderation.rescans.paths import Path, Paths
+from moderation.rescans.paths import Path
 from moderation.rescans.records import OPEN, DryRun, PlanSpec, PlanView
 from moderation.rescans.repository import SHARD, RescanRepository
+from moderation.rescans.routing import Paths
 from moderation.rescans.worker import Worker, sampled
 from moderation.tables import RescanFailure, RescanPlan, new_id, utc_now
 
@@ -34,7 +35,7 @@ class RescanService:
 
     def plan(self, tenant: str, spec: PlanSpec, *, actor: str, schedule_id: str | None = None) -> RescanPlan:
         """Plan a re-scan: it runs from now on, or whenever its schedule says. Raises InvalidRequestError, NotFoundError."""
-        route = self.paths.route(spec)
+        route = self.paths.route(spec, tenant)
         with self.database.write() as session:
             plan = self._new(session, tenant, spec, schedule_id)
             plan.path, plan.why = route.path, route.why
@@ -162,7 +163,7 @@ class RescanService:
 
     def dry_run(self, tenant: str, spec: PlanSpec, *, sample: int = SAMPLE) -> DryRun:
         """Judge a sample, say what the plan would cost and change, and write nothing. Raises as `plan` does."""
-        route = self.paths.route(spec)
+        route = self.paths.route(spec, tenant)
         with self.database.read() as session:
             plan = self._new(session, tenant, spec.once, None)
             plan.path = route.path
