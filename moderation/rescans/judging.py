@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from pydantic_core import from_json
@@ -103,6 +104,7 @@ class Judge:
         self.scanner = scanner
         self.policies = policies
         self.lookup = lookup
+        self.lists = scanner.lists
         self._groupings: dict[str, Grouping] = {}
         self._known: dict[Hashable, Brief] = {}
 
@@ -121,80 +123,87 @@ class Judge:
         self, tenant: str, postings: Sequence[Posting], *, policy: str = "", anew: Mapping[str, Anew] | None = None
     ) -> list[Outcome]:
         """What becomes of each posting. policy: judge all by this one. anew: by scan, what was measured anew."""
-        stored: list[list[Stored]] = [
-            [f.as_dict() for f in anew[posting.scan_id].findings]
-            if anew and posting.scan_id in anew
-            else from_json(posting.findings)
-            for posting in postings
-        ]
-        packed = [pack(findings) for findings in stored]
+        known = anew or {}
+        packed = [_packed(posting, known.get(posting.scan_id)) for posting in postings]
         page = Page.of([posting.sha256 for posting in postings], packed)
-        looked_up = self.lookup.look_up(tenant, page, lambda i: _of_signals(stored[i]))
+        looked_up = self.lookup.look_up(
+            tenant, page, lambda i: _of_signals(_stored(postings[i], known.get(postings[i].scan_id)))
+        )
         outcomes: list[Outcome] = []
-        for i, posting in enumerate(postings):
+        for posting, probes, lists in zip(postings, packed, looked_up, strict=True):
             try:
                 rules = self.policy(policy or posting.policy)
             except ModerationError as error:
                 outcomes.append(Failed(posting.scan_id, error.error_code, error.message))
                 continue
-            lists = looked_up[i] if packed[i] else None  # without signals nothing can be looked up
-            outcomes.append(self._judge(rules, posting, self._with_lists(stored[i], lists)))
+            stored = _stored(posting, known.get(posting.scan_id))
+            if probes:  # without signals nothing can be looked up
+                stored = [f for f in stored if f["detector"] not in self.lists] + [f.as_dict() for f in lists]
+            outcomes.append(self._judge(rules, posting, stored))
         return outcomes
 
-    def _with_lists(self, stored: Sequence[Stored], lists: Sequence[Finding] | None) -> Sequence[Stored | Finding]:
-        """Stored findings, with lists as they are now."""
-        if lists is None:
-            return stored
-        return [*(f for f in stored if f["detector"] not in self.scanner.lists), *lists]
-
-    def _judge(self, policy: Policy, posting: Posting, merged: Sequence[Stored | Finding]) -> Outcome:
-        grouping = self.grouping(policy)
-        read = [_finding(f) for f in merged if _label(f) in grouping.labels]
-        brief = self._brief(grouping, posting, read)
+    def _judge(self, policy: Policy, posting: Posting, stored: Sequence[Stored]) -> Outcome:
+        brief = self._brief(self.grouping(policy), posting, stored)
         if brief.lacking:
             return Failed(
                 posting.scan_id,
                 "not_measured",
                 f"The policy {policy.name!r} needs {brief.lacking}, which did not run on this image. Give the plan a source.",
             )
-        old = from_json(posting.verdict)
-        before = tuple(reason["rule"] for reason in old["reasons"])
+        before = rules_of(posting.verdict)
         if brief.action == posting.action and brief.rules == before:
             return None
-        findings = [_finding(f) for f in merged]
+        findings = [Finding.from_dict(values) for values in stored]
         verdict = policy.decide(findings, posting.context, posting.facts)
-        lookups = [f for f in findings if f.detector in self.scanner.lists]
+        lookups = [finding for finding in findings if finding.detector in self.lists]
         return Change(posting, verdict, findings, lookups, before)
 
-    def _brief(self, grouping: Grouping, posting: Posting, read: Sequence[Finding]) -> Brief:
-        spared = {f.detector for f in read if f.reason in SPARED}
-        seen = [f for f in read if f.detector not in spared] if spared else read
+    def _brief(self, grouping: Grouping, posting: Posting, stored: Sequence[Stored]) -> Brief:
+        spared = {f["detector"] for f in stored if f["reason"] in SPARED}
+        seen = [f for f in stored if f["detector"] not in spared] if spared else stored
         ran = frozenset(cls.name for cls in self.scanner.classes if cls.name not in spared) if spared else None
         context, facts = posting.context, posting.facts
-        key = (grouping.policy.digest, grouping.group(seen, context, facts, ran))
+        key = (grouping.policy.digest, ran, grouping.group(seen, context, facts, ran))
         known = self._known.get(key)
         if known is None:
-            policy = grouping.policy
-            lacking = policy.still_needed(seen, context, facts, ran) if spared else frozenset()
-            verdict = policy.decide(read, context, facts)
-            fired = tuple(reason.rule for reason in verdict.reasons)
-            known = Brief(verdict.action, fired, ", ".join(sorted(lacking)))
             if len(self._known) >= MOST_GROUPS:
                 self._known.clear()
-            self._known[key] = known
+            known = self._known[key] = _brief(grouping.policy, posting, stored, seen, ran)
         return known
 
 
-def _finding(finding: Stored | Finding) -> Finding:
-    return finding if isinstance(finding, Finding) else Finding.from_dict(finding)
+def _brief(
+    policy: Policy, posting: Posting, stored: Sequence[Stored], seen: Sequence[Stored], ran: frozenset[str] | None
+) -> Brief:
+    """The judgement itself. seen: what detectors found that a cascade did not leave out; ran: those, None for all."""
+    context, facts = posting.context, posting.facts
+    lacking: frozenset[str] = frozenset()
+    if ran is not None:
+        lacking = policy.still_needed([Finding.from_dict(values) for values in seen], context, facts, ran)
+    verdict = policy.decide([Finding.from_dict(values) for values in stored], context, facts)
+    return Brief(verdict.action, tuple(reason.rule for reason in verdict.reasons), ", ".join(sorted(lacking)))
+
+
+@lru_cache(maxsize=10_000)
+def rules_of(verdict: str) -> tuple[str, ...]:
+    """The rules behind a stored verdict, JSON as text: that of most images is the same."""
+    return tuple(reason["rule"] for reason in from_json(verdict)["reasons"])
+
+
+def _stored(posting: Posting, anew: Anew | None) -> list[Stored]:
+    """What is known of an image. Parsed when it is needed, one at a time: a page of them would keep the garbage collector busy."""
+    if anew:
+        return [finding.as_dict() for finding in anew.findings]
+    stored: list[Stored] = from_json(posting.findings)
+    return stored
+
+
+def _packed(posting: Posting, anew: Anew | None) -> bytes | None:
+    return posting.probes or pack(_stored(posting, anew))
 
 
 def _of_signals(stored: Sequence[Stored]) -> list[Finding]:
     return [Finding.from_dict(f) for f in stored if f["detector"] == "signals"]
-
-
-def _label(finding: Stored | Finding) -> str:
-    return finding.label if isinstance(finding, Finding) else str(finding["label"])
 
 
 def derived_models(models: str, described: Mapping[str, str]) -> str:

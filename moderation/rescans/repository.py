@@ -54,11 +54,17 @@ class Posting(NamedTuple):
     frames: int
     size: int
     format: str
-    kept: bool
+    probes: bytes | None
 
     @property
     def context(self) -> dict[str, str]:
-        return {name: getattr(self, name) for name in ("external_id", "uploader", "surface", "locale")}
+        """What the host said."""
+        return {
+            "external_id": self.external_id,
+            "uploader": self.uploader,
+            "surface": self.surface,
+            "locale": self.locale,
+        }
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -299,8 +305,7 @@ class RescanRepository:
         image = (StoredImage.width, StoredImage.height, StoredImage.frames, StoredImage.size, StoredImage.format)
         texts = (self.text(Scan.verdict), self.text(Scan.lookups), self.text(Measurement.findings))
         measurement = (Measurement.id, Measurement.models, Measurement.plan)
-        kept = StoredImage.kept_at.is_not(None)
-        return [*scan, Scan.locale, *texts, *measurement, StoredImage.sha256, *image, kept]
+        return [*scan, Scan.locale, *texts, *measurement, StoredImage.sha256, *image, StoredImage.probes]
 
     def text(self, column: Any) -> sa.ColumnElement[str]:
         """A JSON column as the text that it is stored as: it is read by a quicker parser."""
