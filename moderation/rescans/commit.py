@@ -123,18 +123,22 @@ class PageWriter:
         """
         wanted = {fresh.key: fresh for scan_id, fresh in anew.items() if fresh.keep or scan_id in changed}
         there = self._there([image_id for image_id, _, _ in wanted])
-        ids: dict[tuple[str, str, str], str] = {}
-        for key, fresh in wanted.items():
-            if fresh.image_id not in there:
-                continue
-            ids[key] = self._measurement(fresh)
+        kept = [fresh for fresh in wanted.values() if fresh.image_id in there]
+        if not kept:
+            return {}
+        statement = self.insert(Measurement.__table__)  # type: ignore[arg-type]
+        statement = statement.on_conflict_do_update(
+            index_elements=["image_id", "models", "plan"], set_={"findings": statement.excluded.findings}
+        )
+        self.session.connection().execute(statement, [self._measurement(fresh) for fresh in kept])
+        for fresh in kept:
             if fresh.image:
-                statement = sa.update(StoredImage).where(StoredImage.id == fresh.image_id).values(dict(fresh.image))
-                self.session.execute(statement.execution_options(synchronize_session=False))
-        return ids
+                filled = sa.update(StoredImage).where(StoredImage.id == fresh.image_id).values(dict(fresh.image))
+                self.session.execute(filled.execution_options(synchronize_session=False))
+        return self._ids(kept)
 
-    def _measurement(self, fresh: Anew) -> str:
-        values = {
+    def _measurement(self, fresh: Anew) -> dict[str, Any]:
+        return {
             "id": new_id("msr"),
             "created_at": utc_now(),
             "tenant_id": self.tenant,
@@ -145,11 +149,18 @@ class PageWriter:
             "timings": {},
             "warnings": [],
         }
-        statement = self.insert(Measurement).values(values)
-        kept = statement.on_conflict_do_update(
-            index_elements=["image_id", "models", "plan"], set_={"findings": statement.excluded.findings}
-        )
-        return self.session.scalars(kept.returning(Measurement.id)).one()
+
+    def _ids(self, kept: Sequence[Anew]) -> dict[tuple[str, str, str], str]:
+        """Ids of measurements, by `Anew.key`: new ones, or those that were there."""
+        ids: dict[tuple[str, str, str], str] = {}
+        columns = (Measurement.image_id, Measurement.models, Measurement.plan, Measurement.id)
+        for at in range(0, len(kept), MOST_VALUES):
+            part = [fresh.image_id for fresh in kept[at : at + MOST_VALUES]]
+            for image_id, models, plan, number in self.session.execute(
+                sa.select(*columns).where(Measurement.image_id.in_(part))
+            ):
+                ids[image_id, models, plan] = number
+        return ids
 
     def _failures(self, failures: Sequence[Failed]) -> None:
         if not failures:

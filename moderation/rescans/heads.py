@@ -67,8 +67,9 @@ class HeadPath:
         return [Embedded(*row) for row in repository.page(columns, self.plan, after=after, until=until, limit=limit)]
 
     def judge(self, rows: Sequence[Embedded]) -> Judged:
-        scored = [row for row in rows if row.embedding and row.model == self.heads[0].reads]
-        lacking = [row.scan_id for row in rows if not (row.embedding and row.model == self.heads[0].reads)]
+        reads = self.heads[0].reads
+        scored = [row for row in rows if row.embedding and row.model == reads]
+        lacking = [row.scan_id for row in rows if not (row.embedding and row.model == reads)]
         suspects = self._suspects(scored) if scored else []
         whole = self._judge_suspects(suspects)
         rest = self._lacking(lacking)
