@@ -181,7 +181,7 @@ class RescanService:
             route.path,
             route.why,
             plan.total,
-            round(each * plan.total, 1),
+            round(each * plan.total, 3),
             len(rows),
             len(acting),
             len(judged.failures) if judged else 0,
@@ -193,7 +193,7 @@ class RescanService:
         with self.database.read() as session:
             starts = RescanRepository(session).spread(plan.tenant_id, plan.last, 10)
         each = min(path.size, max(1, sample // max(1, len(starts))))
-        ends = [*starts[1:], plan.last]
+        ends = [*starts[1:], plan.last] if starts else []
         return [(start, end, each) for start, end in zip(starts, ends, strict=True)]
 
 
