@@ -29,6 +29,7 @@ from moderation.people.photos import PhotoDesk
 from moderation.people.service import PeopleService
 from moderation.policy import PolicyLibrary, Vocabulary
 from moderation.prompts.service import PromptService
+from moderation.rescans.automatic import BankWatch
 from moderation.rescans.judging import Judge
 from moderation.rescans.lookup import PageLookup
 from moderation.rescans.routing import Paths
@@ -143,8 +144,21 @@ class Application:
                 "takedown clock": self.takedown_desk.watch,
                 "takedown sweeps": self.takedown_desk.sweep_unfinished,
                 "exchanges": self.exchanges.sync_due,
+                "rescans": self._rescan,
             }
         )
+
+    def _rescan(self) -> int:
+        """Plan and work on re-scans for a moment; further processes go on beside."""
+        if self.settings.rescan_after_banks:
+            self.bank_watch.plan()
+        if not self.settings.rescan_seconds:
+            return 0
+        return self.rescans.work(f"server {os.getpid()}", seconds=self.settings.rescan_seconds)
+
+    @cached_property
+    def bank_watch(self) -> BankWatch:
+        return BankWatch(self.rescans)
 
     @cached_property
     def rescans(self) -> RescanService:

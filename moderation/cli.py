@@ -11,6 +11,7 @@ from moderation.commands.scan import scan
 from moderation.commands.serve import serve
 from moderation.exchanges import commands as exchanges
 from moderation.people import commands as people
+from moderation.rescans import commands as rescans
 from moderation.takedowns import commands as takedowns
 
 app = typer.Typer(
@@ -32,6 +33,7 @@ for name, group in (
     ("banks", banks),
     ("exchanges", exchanges),
     ("takedowns", takedowns),
+    ("rescans", rescans),
     ("events", events),
     ("db", db),
     ("train", train),

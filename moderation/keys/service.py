@@ -18,6 +18,7 @@ SCOPES = {
     "people": "enrol and remove protected people",
     "banks": "read and change banks of known signals",
     "takedowns": "file takedown notices, and handle them",
+    "rescans": "plan re-scans of everything hosted, and follow them",
     "prompts": "check prompts for image generators",
 }
 """What a key may do, scope by scope."""

@@ -45,8 +45,12 @@ class NewEntries:
         self.hashes = hashes
 
     @classmethod
-    def read(cls, session: Session, tenant: str, since: int) -> "NewEntries":
-        query = sa.select(BankEntry.kind, BankEntry.value).where(BankEntry.tenant_id == tenant, BankEntry.id > since)
+    def read(cls, session: Session, tenant: str, spec: PlanSpec) -> "NewEntries":
+        query = sa.select(BankEntry.kind, BankEntry.value).where(
+            BankEntry.tenant_id == tenant, BankEntry.id > spec.since_entry
+        )
+        if spec.until_entry:
+            query = query.where(BankEntry.id <= spec.until_entry)
         values: dict[str, list[bytes]] = {kind: [] for kind in (*DIGESTS, *RADII)}
         for kind, value in session.execute(query.order_by(BankEntry.id)):
             values[kind].append(value)

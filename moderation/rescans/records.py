@@ -35,6 +35,8 @@ STATES = {
     "cancelled": "by a person, for good",
 }
 
+WITH_NAMES, PATH_NAMES, STATE_NAMES = tuple(WITH), tuple(PATHS), tuple(STATES)
+
 OPEN = ("running", "paused", "stopped", "scheduled")
 
 SOURCES = ("kept", "file", "s3", "gs", "az", "http", "https", "memory")
@@ -47,7 +49,7 @@ class PlanSpec:
     using: one of `WITH`. detectors: which measure anew, for `head` and `model`. since, surface, action: only postings
     scanned since then, of that surface, whose verdict is that action. sample: share of the postings, in (0, 1], the same ones
     each time. policy: judge by the policy of this name; '' by the one that each was judged by. since_entry: number of the last
-    bank entry that is not new. source: where images are: '' for nowhere, `kept` for those that were kept, or an fsspec or
+    bank entry that is not new; until_entry: of the last one that is compared, 0 for all. source: where images are: '' for nowhere, `kept` for those that were kept, or an fsspec or
     http(s) URL with `{external_id}` or `{sha256}` in it. rate: most images a second, 0 for no limit. hours: `22-6`, in UTC,
     '' for any. max_changed: changed actions after which it stops, 0 for no limit. cron: five fields, in UTC, '' for once.
     """
@@ -60,6 +62,7 @@ class PlanSpec:
     sample: float = 1.0
     policy: str = ""
     since_entry: int = 0
+    until_entry: int = 0
     source: str = field(default="", repr=False)
     rate: float = 0.0
     hours: str = ""
@@ -99,6 +102,7 @@ class PlanSpec:
             ("rate", self.rate, 0.0, 1e6),
             ("max_changed", self.max_changed, 0, 1 << 31),
             ("since_entry", self.since_entry, 0, 1 << 62),
+            ("until_entry", self.until_entry, 0, 1 << 62),
         ):
             if not low <= number <= high:  # also refuses what is not a number
                 raise InvalidRequestError(f"{name} is {number}.", hint=f"It lies in {low:g} to {high:g}.")

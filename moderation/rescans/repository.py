@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session, aliased
 from moderation.rescans.records import PlanSpec, Progress
 from moderation.tables import (
     BankEntry,
+    BankState,
     Measurement,
     RescanFailure,
     RescanPlan,
@@ -262,6 +263,21 @@ class RescanRepository:
 
     def newest_entry(self, tenant: str) -> int:
         return self.session.scalar(sa.select(sa.func.max(BankEntry.id)).where(BankEntry.tenant_id == tenant)) or 0
+
+    def bank_states(self) -> list[tuple[str, int]]:
+        """Of each tenant with banks, the sequence of changes."""
+        rows = self.session.execute(sa.select(BankState.tenant_id, BankState.sequence).order_by(BankState.tenant_id))
+        return [(row.tenant_id, row.sequence) for row in rows]
+
+    def lock_banks(self, tenant: str) -> None:
+        """Let no other process plan for the tenant's banks, until the transaction ends."""
+        self.session.execute(sa.select(BankState.sequence).where(BankState.tenant_id == tenant).with_for_update())
+
+    def compared_entry(self, tenant: str, mark: str) -> int:
+        """The last bank entry that plans of a mark compared, or will."""
+        query = sa.select(RescanPlan.spec).where(RescanPlan.tenant_id == tenant, RescanPlan.schedule_id == mark)
+        spec = self.session.scalar(query.order_by(RescanPlan.id.desc()).limit(1))
+        return int(spec["until_entry"]) if spec else 0
 
     def entries_since(self, tenant: str, entry: int) -> int:
         """How many entries of banks are newer than one."""

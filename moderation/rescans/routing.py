@@ -92,7 +92,7 @@ class Paths:
         spec = PlanSpec.from_dict(plan.spec)
         if plan.path == "banks":
             with self.judge.lookup.matcher.database.read() as session:
-                return BankPath(plan, self.judge, NewEntries.read(session, plan.tenant_id, spec.since_entry))
+                return BankPath(plan, self.judge, NewEntries.read(session, plan.tenant_id, spec))
         if plan.path == "head":
             heads = [head for name in spec.detectors if (head := self._head(name))]
             return HeadPath(plan, self.judge, heads, self._images(plan, spec) if spec.source or self.source else None)

@@ -14,7 +14,7 @@ from moderation.errors import ConflictError, NotFoundError
 from moderation.rescans.paths import Path
 from moderation.rescans.records import OPEN, DryRun, PlanSpec, PlanView
 from moderation.rescans.repository import SHARD, RescanRepository
-from moderation.rescans.routing import Paths
+from moderation.rescans.routing import Paths, Route
 from moderation.rescans.worker import Worker, sampled
 from moderation.tables import RescanFailure, RescanPlan, new_id, utc_now
 
@@ -33,15 +33,28 @@ class RescanService:
         self.paths = paths
         self.worker = Worker(database, paths.of, shard=shard, lease=lease)
 
-    def plan(self, tenant: str, spec: PlanSpec, *, actor: str, schedule_id: str | None = None) -> RescanPlan:
+    def plan(self, tenant: str, spec: PlanSpec, *, actor: str) -> RescanPlan:
         """Plan a re-scan: it runs from now on, or whenever its schedule says. Raises InvalidRequestError, NotFoundError."""
         route = self.paths.route(spec, tenant)
         with self.database.write() as session:
-            plan = self._new(session, tenant, spec, schedule_id)
-            plan.path, plan.why = route.path, route.why
-            session.add(plan)
-            note = {"using": spec.using, "path": route.path, "images": plan.total}
-            audit.record(session, tenant, actor, "rescan.planned", plan.id, **note)
+            return self._add(session, self._new(session, tenant, spec, None), route, actor)
+
+    def plan_once(self, tenant: str, spec: PlanSpec, *, mark: str) -> RescanPlan | None:
+        """Plan for new entries of banks, unless another process did; None then. mark: by which such plans are known."""
+        route = self.paths.route(spec, tenant)
+        with self.database.write() as session:
+            repository = RescanRepository(session)
+            repository.lock_banks(tenant)
+            if repository.compared_entry(tenant, mark) >= spec.until_entry:
+                return None
+            return self._add(session, self._new(session, tenant, spec, mark), route, "palisade")
+
+    @staticmethod
+    def _add(session: Session, plan: RescanPlan, route: Route, actor: str) -> RescanPlan:
+        plan.path, plan.why = route.path, route.why
+        session.add(plan)
+        note = {"using": plan.spec["using"], "path": route.path, "images": plan.total}
+        audit.record(session, plan.tenant_id, actor, "rescan.planned", plan.id, **note)
         return plan
 
     @staticmethod
@@ -77,6 +90,11 @@ class RescanService:
             shards += 1
         return shards
 
+    def has_work(self) -> bool:
+        """Whether a plan of any tenant runs."""
+        with self.database.read() as session:
+            return bool(RescanRepository(session).running())
+
     def due(self, *, now: datetime | None = None) -> int:
         """Plan the runs that schedules ask for; gives how many. A run that is still open is not planned over."""
         planned = 0
@@ -89,9 +107,7 @@ class RescanService:
                 if repository.has_open_run(schedule.id):
                     continue
                 plan = self._new(session, schedule.tenant_id, spec.once, schedule.id)
-                plan.path, plan.why = schedule.path, schedule.why
-                session.add(plan)
-                audit.record(session, schedule.tenant_id, "palisade", "rescan.planned", plan.id, schedule=schedule.id)
+                self._add(session, plan, Route(schedule.path, schedule.why), "palisade")
                 planned += 1
         return planned
 
