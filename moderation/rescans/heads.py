@@ -1,6 +1,7 @@
 """A new head on stored embeddings: thousands of images at once, and only those whose verdict may change are looked at whole."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,8 @@ from moderation.tables import Measurement, RescanPlan, Scan, StoredImage
 
 DERIVED = frozenset(("present", "count", "score", "fpr"))
 """What a policy reads of a label that its score and its `fpr` say."""
+
+DECODER = json.JSONDecoder()
 
 FLOATS = 2 * DIMENSIONS
 """Bytes of an embedding."""
@@ -106,13 +109,13 @@ class HeadPath:
         for i, row in enumerate(rows):
             key = (row.policy, row.policy_digest)
             if key not in readers:
-                readers[key] = self._readers(row)
+                readers[key] = self._readers(row, worst)
             of_policy = readers[key]
-            if of_policy is None or self._differs(of_policy, row, worst, i):
+            if of_policy is None or not all(reader.same(row.findings, i) for reader in of_policy):
                 suspects.append((row, [w.finding(row, i) for w in worst]))
         return suspects
 
-    def _readers(self, row: Embedded) -> "list[_Reader] | None":
+    def _readers(self, row: Embedded, worst: "Sequence[_Worst]") -> "list[_Reader] | None":
         """How its policy reads each head; None where it reads more than scores, or is not the one that judged it."""
         try:
             policy = self._judge.policy(self.spec.policy or row.policy)
@@ -121,16 +124,8 @@ class HeadPath:
         if policy.digest != row.policy_digest:
             return None
         grouping = self._judge.grouping(policy)
-        readers = [_Reader.of(grouping, head) for head in self.heads]
+        readers = [_Reader.of(grouping, scores) for scores in worst]
         return None if None in readers else [reader for reader in readers if reader]
-
-    @staticmethod
-    def _differs(readers: "Sequence[_Reader]", row: Embedded, worst: "Sequence[_Worst]", i: int) -> bool:
-        stored = from_json(row.findings, cache_strings="all")
-        return any(
-            not reader.same(stored, scores.score[i], scores.fpr[i])
-            for reader, scores in zip(readers, worst, strict=True)
-        )
 
     @staticmethod
     def _worst(head: EmbeddingHead, rows: Sequence[Embedded]) -> "_Worst":
@@ -189,29 +184,44 @@ class _Worst(NamedTuple):
 
 
 class _Reader(NamedTuple):
-    """How a policy reads the label of a head: only by its score and `fpr`."""
+    """How a policy reads the label of a head: only by its score and `fpr`. new: what it sees of the new ones, image by image.
+
+    start: how the head's finding begins where JSON is stored as it was written.
+    """
 
     grouping: Grouping
     detector: str
     label: str
     members: tuple[str, ...]
+    new: Sequence[tuple[Hashable, ...]]
+    start: str
 
     @classmethod
-    def of(cls, grouping: Grouping, head: EmbeddingHead) -> "_Reader | None":
-        label = head.labels[0].name
-        members = tuple(member for variable, member in grouping.chains if variable == label)
-        return cls(grouping, head.name, label, members) if DERIVED.issuperset(members) else None
+    def of(cls, grouping: Grouping, worst: _Worst) -> "_Reader | None":
+        name, label = worst.head.name, worst.head.labels[0].name
+        read = [member for variable, member in grouping.chains if variable == label]
+        if not DERIVED.issuperset(read):
+            return None
+        members = tuple(member for member in ("score", "fpr") if member in read)
+        values = {"score": worst.score.tolist(), "fpr": worst.fpr.tolist()}
+        sides = [[grouping.side(label, member, value) for value in values[member]] for member in members]
+        start = f'{{"detector": "{name}", "label": "{label}", '
+        return cls(grouping, name, label, members, list(zip(*sides, strict=True)), start)
 
-    def same(self, stored: Sequence[Mapping[str, Any]], score: float, fpr: float) -> bool:
-        """Whether the policy cannot tell the head's new finding from the stored one."""
-        if not self.members:
-            return True
-        old = next((f for f in stored if f["label"] == self.label and f["detector"] == self.detector), None)
+    def same(self, findings: str, i: int) -> bool:
+        """Whether the policy cannot tell the head's new finding of an image from the stored one."""
+        old = self._stored(findings)
         if old is None or old["status"] != "ok" or old["score"] is None or old["fpr"] is None:
             return False
-        new = {"score": score, "fpr": fpr}
-        return all(
-            self.grouping.side(self.label, member, old[member]) == self.grouping.side(self.label, member, new[member])
-            for member in self.members
-            if member in new
-        )
+        if not self.members:
+            return True
+        return self.new[i] == tuple([self.grouping.side(self.label, member, old[member]) for member in self.members])
+
+    def _stored(self, findings: str) -> Mapping[str, Any] | None:
+        """The head's stored finding. Cut out of the text where it can be: no text in JSON holds a bare quotation mark."""
+        at = findings.find(self.start)
+        if at >= 0:
+            found: Mapping[str, Any] = DECODER.raw_decode(findings, at)[0]
+            return found
+        whole = from_json(findings)
+        return next((f for f in whole if f["label"] == self.label and f["detector"] == self.detector), None)
