@@ -12,6 +12,7 @@ from moderation.commands.serve import serve
 from moderation.exchanges import commands as exchanges
 from moderation.people import commands as people
 from moderation.rescans import commands as rescans
+from moderation.rescans.import_command import import_images
 from moderation.takedowns import commands as takedowns
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ app.command()(scan)
 app.command()(serve)
 app.command()(evaluate)
 app.command()(chores)
+app.command("import")(import_images)
 for name, group in (
     ("models", models),
     ("policy", policy),

@@ -132,7 +132,7 @@ def run(
 ) -> None:
     """Work on re-scans in this process. Several may, on any number of machines; Ctrl-C ends after the page in work."""
     rescans, name = _app().rescans, f"{os.uname().nodename} {os.getpid()}"
-    with _until_interrupted() as stopped, _bar() as bar:
+    with until_interrupted() as stopped, _bar() as bar:
         task = bar.add_task("re-scan", total=None)
         while not stopped:
             worked = rescans.due() > 0
@@ -207,7 +207,7 @@ def failures(plan: PlanId, tenant: Tenant = DEFAULT_TENANT) -> None:
 
 
 @contextmanager
-def _until_interrupted() -> Iterator[list[int]]:
+def until_interrupted() -> Iterator[list[int]]:
     """A list that is empty until Ctrl-C, or the signal that services are stopped by."""
     signals: list[int] = []
     kinds = (signal.SIGINT, signal.SIGTERM)

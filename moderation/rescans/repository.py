@@ -264,6 +264,11 @@ class RescanRepository:
     def newest_entry(self, tenant: str) -> int:
         return self.session.scalar(sa.select(sa.func.max(BankEntry.id)).where(BankEntry.tenant_id == tenant)) or 0
 
+    def known_external_ids(self, tenant: str, external_ids: Sequence[str]) -> set[str]:
+        """Those of these ids under which an image was scanned."""
+        query = sa.select(Scan.external_id).where(Scan.tenant_id == tenant, Scan.external_id.in_(external_ids))
+        return set(self.session.scalars(query.distinct()))
+
     def bank_states(self) -> list[tuple[str, int]]:
         """Of each tenant with banks, the sequence of changes."""
         rows = self.session.execute(sa.select(BankState.tenant_id, BankState.sequence).order_by(BankState.tenant_id))
