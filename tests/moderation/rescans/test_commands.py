@@ -23,6 +23,12 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
+def database_url(tmp_path: Path) -> str:
+    """SQLite: a command leaves its connections to the end of its process, which here is the test's."""
+    return f"sqlite:///{tmp_path / 'palisade.db'}"
+
+
+@pytest.fixture
 def hosted(application: Application, monkeypatch: pytest.MonkeyPatch) -> Application:
     """Ten images, and the environment by which commands find them."""
     store(application.database, application.policies.get(""), [findings(i) for i in range(10)])
