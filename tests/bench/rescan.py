@@ -217,8 +217,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         work(Path(given.folder), given.worker)
         return
     with tempfile.TemporaryDirectory() as folder:
-        count = given.images or (12_000 if given.quick else 100_000)
-        print(json.dumps(measure(Path(folder), count, 200_000 if given.quick else 1_000_000)))
+        count = given.images or (8_000 if given.quick else 100_000)
+        print(json.dumps(measure(Path(folder), count, 100_000 if given.quick else 1_000_000)))
 
 
 if __name__ == "__main__":
