@@ -10,7 +10,7 @@ import moderation
 from api.auth import Gate
 from api.errors import add_error_handlers
 from api.middleware import BodyLimit, RequestTimes
-from api.routes import appeals, banks, cases, events, health, images, people, prompts, scans, takedowns
+from api.routes import appeals, banks, cases, events, health, images, people, prompts, rescans, scans, takedowns
 from moderation.application import Application
 
 log = structlog.get_logger(__name__)
@@ -44,7 +44,7 @@ def create_app(application: Application) -> FastAPI:
     )
     app.state.application = application
     app.state.gate = Gate(application.settings, application.keys)
-    for routes in (scans, images, people, prompts, banks, takedowns, cases, appeals, events, health):
+    for routes in (scans, images, people, prompts, banks, takedowns, cases, appeals, rescans, events, health):
         app.include_router(routes.router)
     add_error_handlers(app)
     limits = application.settings

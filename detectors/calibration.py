@@ -44,12 +44,15 @@ class Calibration:
 
     def fpr(self, score: float) -> float:
         """Share of negatives that score at least `score`, in [1e-9, 1]. Never rises with the score."""
-        position = float(log_odds(score))
-        if position <= self.knots[0]:
-            return 1.0
-        if position <= self.knots[-1]:
-            return float(np.exp(np.interp(position, self.knots, np.log(self.shares))))
-        return max(FLOOR, float(self.shares[-1] * np.exp(-self.tail_rate * (position - self.knots[-1]))))
+        return float(self.fprs(np.array([score]))[0])
+
+    def fprs(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
+        """The same of many scores, float (n,)."""
+        positions = log_odds(scores)
+        counted = np.exp(np.interp(positions, self.knots, np.log(self.shares)))
+        beyond = np.maximum(FLOOR, self.shares[-1] * np.exp(-self.tail_rate * (positions - self.knots[-1])))
+        inside = np.where(positions <= self.knots[0], 1.0, counted)
+        return np.asarray(np.where(positions <= self.knots[-1], inside, beyond), np.float64)
 
     @classmethod
     def fit(cls, scores: NDArray[np.floating], *, model: str, source: str, fewest: int = 200) -> "Calibration":

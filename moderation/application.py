@@ -39,6 +39,11 @@ from moderation.prompts.service import PromptService
 from moderation.rates import Rate
 from moderation.registry.service import ModelRegistry
 from moderation.registry.serving import ServedModels
+from moderation.rescans.automatic import BankWatch
+from moderation.rescans.judging import Judge
+from moderation.rescans.lookup import PageLookup
+from moderation.rescans.routing import Paths
+from moderation.rescans.service import RescanService
 from moderation.reviews.appeals import AppealService
 from moderation.reviews.backtest import BacktestService
 from moderation.reviews.deciding import DecisionService
@@ -191,8 +196,29 @@ class Application:
                 "exchanges": self.exchanges.sync_due,
                 "models' figures": self.served_models.write_down,
                 "decisions": self.decisions.release,
+                "rescans": self._rescan,
             }
         )
+
+    def _rescan(self) -> int:
+        """Plan and work on re-scans for a moment; further processes go on beside."""
+        if self.settings.rescan_after_banks:
+            self.bank_watch.plan()
+        if not self.settings.rescan_seconds:
+            return 0
+        return self.rescans.work(f"server {os.getpid()}", seconds=self.settings.rescan_seconds)
+
+    @cached_property
+    def bank_watch(self) -> BankWatch:
+        return BankWatch(self.rescans)
+
+    @cached_property
+    def rescans(self) -> RescanService:
+        _ = self.likeness
+        lookup = PageLookup(self.matcher, self.known)
+        judge = Judge(self.scanner, self.policies, lookup)
+        limits, source = MediaLimits.of(self.settings), self.settings.rescan_source
+        return RescanService(self.database, Paths(judge, self.store, lambda: self.client, limits, source=source))
 
     @cached_property
     def exchanges(self) -> ExchangeService:

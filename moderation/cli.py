@@ -12,6 +12,8 @@ from moderation.commands.scan import scan
 from moderation.commands.serve import serve
 from moderation.exchanges import commands as exchanges
 from moderation.people import commands as people
+from moderation.rescans import commands as rescans
+from moderation.rescans.import_command import import_images
 from moderation.reviews import commands as reviews
 from moderation.takedowns import commands as takedowns
 
@@ -25,6 +27,7 @@ app.command()(scan)
 app.command()(serve)
 app.command()(evaluate)
 app.command()(chores)
+app.command("import")(import_images)
 for name, group in (
     ("models", models),
     ("policy", policy),
@@ -36,6 +39,7 @@ for name, group in (
     ("exchanges", exchanges),
     ("takedowns", takedowns),
     ("reviews", reviews),
+    ("rescans", rescans),
     ("events", events),
     ("db", db),
     ("train", train),

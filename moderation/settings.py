@@ -238,6 +238,23 @@ class Settings(BaseSettings):
     )
     review_rest_minutes: int = Field(10, ge=1, le=480, description="Length of an enforced break.")
 
+    # re-scans
+    rescan_source: str = Field(
+        "",
+        description="Where re-scans read images from, unless a plan says: `kept`, or a URL (file, s3, gs, az, http, https) with "
+        "`{external_id}` or `{sha256}` in it. Default: plans that need images are refused.",
+    )
+    rescan_after_banks: bool = Field(
+        False,
+        description="Whether everything hosted is compared with new entries of banks by itself, a minute after the last were added.",
+    )
+    rescan_seconds: float = Field(
+        2.0,
+        ge=0,
+        description="Longest time that a server works on re-scans at once, beside its other duties. 0: never; run "
+        "`palisade rescans run` instead.",
+    )
+
     # telling the host
     webhook_url: str = Field(
         "",

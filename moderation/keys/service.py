@@ -19,6 +19,7 @@ SCOPES = {
     "banks": "read and change banks of known signals",
     "takedowns": "file takedown notices, and handle them",
     "reviews": "work the queue of cases for people who are named, and file appeals",
+    "rescans": "plan re-scans of everything hosted, and follow them",
     "prompts": "check prompts for image generators",
 }
 """What a key may do, scope by scope."""

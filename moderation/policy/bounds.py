@@ -142,7 +142,7 @@ def atoms(node: Node) -> list[Atom]:
             return atoms(operand)
         case Conditional(test=test, then=then, otherwise=otherwise):
             return [*atoms(test), *atoms(then), *atoms(otherwise)]
-    atom = _atom(node)
+    atom = atom_of(node)
     return [atom] if atom else []
 
 
@@ -175,7 +175,7 @@ def _branches(node: Node, wanted: bool) -> list[Branch] | None:
             return _any([first, _all([_branches(test, False), _branches(otherwise, wanted)])])
         case LiteralNode(type="bool", value=value):
             return [()] if value == wanted else []
-    atom = _atom(node)
+    atom = atom_of(node)
     if not atom:
         return [()]
     return [(atom if wanted else atom.negated(),)]
@@ -196,7 +196,8 @@ def _any(found: Sequence[list[Branch] | None]) -> list[Branch] | None:
     return joined if len(known) == len(found) and len(joined) <= MOST_BRANCHES else None
 
 
-def _atom(node: Node) -> Atom | None:
+def atom_of(node: Node) -> Atom | None:
+    """The comparison of a member with a constant that a node is, None where it is anything else."""
     match node:
         case Select(operand=Name(name=variable), member=member):
             return Atom(node, variable, member, "==", True)

@@ -55,6 +55,24 @@ def gather(
     its detector declares (a score that is no number in [0, 1], evidence of another type): that counts as `failed`.
     A label without findings was looked for and not found, where its detector is among `ran` (None: every one ran).
     """
+    variables, missing = values_of(vocabulary, names, findings, context, image, ran=ran)
+    ok: dict[str, list[Finding]] = {name: [] for name in names}
+    for finding in findings:
+        if finding.status == "ok" and finding.label in ok:
+            ok[finding.label].append(finding)
+    return Evidence(variables, missing, {name: tuple(found) for name, found in ok.items()}, cel.Context(variables))
+
+
+def values_of(
+    vocabulary: Vocabulary,
+    names: Collection[str],
+    findings: Sequence[Finding],
+    context: Mapping[str, str],
+    image: Mapping[str, Any],
+    *,
+    ran: Collection[str] | None = None,
+) -> tuple[Mapping[str, Mapping[str, Any]], Mapping[str, Missing]]:
+    """The value of each variable that has one, and why each other has none: as `gather` says."""
     by_label: dict[str, list[Finding]] = {name: [] for name in names}
     for finding in findings:
         if finding.label in by_label:
@@ -71,8 +89,7 @@ def gather(
             missing[name] = value
         else:
             variables[name] = value
-    ok = {name: tuple(f for f in found if f.status == "ok") for name, found in by_label.items()}
-    return Evidence(variables, missing, ok, cel.Context(variables))
+    return variables, missing
 
 
 def _given(variable: Variable, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from moderation.database import Database
 from moderation.errors import NotFoundError
 from moderation.media import MediaLimits
 from moderation.policy import Policy, PolicyLibrary, Verdict
+from moderation.rescans.probes import pack_findings
 from moderation.reviews.intake import Intake
 from moderation.scanner import WHOLE, Context, Measured, Scanner, image_facts
 from moderation.scans.repository import ScanRepository
@@ -272,4 +273,5 @@ def describe_image(tenant: str, image: Image, findings: Sequence[Finding]) -> St
         pdq=None if pdq is None else np.ascontiguousarray(pdq[:, 0]).tobytes(),
         embedding=None if embedding is None else embedding.tobytes(),
         embedding_model=model,
+        probes=pack_findings(findings),
     )

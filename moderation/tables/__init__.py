@@ -7,6 +7,7 @@ from moderation.tables.base import DEFAULT_TENANT, Base, new_id, utc_now
 from moderation.tables.exchanges import Exchange
 from moderation.tables.people import FaceTemplate, PeopleGallery, Person, PersonEvent
 from moderation.tables.registry import DetectorModel, ModelDay
+from moderation.tables.rescans import RescanFailure, RescanPlan, RescanShard
 from moderation.tables.reviews import Appeal, CaseExclusion, CaseImage, Decision, Reveal, ReviewCase, ReviewerState
 from moderation.tables.scans import IdempotencyKey, Measurement, Scan, StoredImage
 from moderation.tables.takedowns import CounterNotice, Notice, NoticeCopy, NoticeImage
@@ -43,6 +44,9 @@ __all__ = [
     "Person",
     "PersonEvent",
     "RecoveryCode",
+    "RescanFailure",
+    "RescanPlan",
+    "RescanShard",
     "Reveal",
     "ReviewCase",
     "ReviewerState",

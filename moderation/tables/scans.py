@@ -13,7 +13,7 @@ class StoredImage(TenantMixin, CreatedMixin, Base):
     """An image file that was scanned, by its SHA-256. The pixels are kept elsewhere, and only as the policy says.
 
     size: in bytes. pdq: packed PDQ hashes of each sampled frame, upright: 32 bytes a frame. embedding: float16, 512 numbers a frame,
-    made by `embedding_model`.
+    made by `embedding_model`. probes: what lists are asked of it, as `moderation.rescans.probes` packs it; None before it was kept.
     """
 
     __tablename__ = "images"
@@ -30,6 +30,7 @@ class StoredImage(TenantMixin, CreatedMixin, Base):
     embedding: Mapped[bytes | None] = mapped_column(LargeBinary)
     embedding_model: Mapped[str | None] = mapped_column(String(100))
     kept_at: Mapped[datetime | None]
+    probes: Mapped[bytes | None] = mapped_column(LargeBinary)
 
 
 class Measurement(TenantMixin, CreatedMixin, Base):
@@ -60,7 +61,10 @@ class Scan(TenantMixin, CreatedMixin, Base):
     """
 
     __tablename__ = "scans"
-    __table_args__ = (Index("ix_scans_tenant_external", "tenant_id", "external_id"),)
+    __table_args__ = (
+        Index("ix_scans_tenant_external", "tenant_id", "external_id"),
+        Index("ix_scans_tenant_id", "tenant_id", "id"),
+    )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True, default=lambda: new_id("scan"))
     image_id: Mapped[str] = mapped_column(ForeignKey("images.id"), index=True)

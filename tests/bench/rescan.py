@@ -1,0 +1,225 @@
+"""Speed of re-scans: `python -m tests.bench.rescan [--quick]`. The last line is one JSON object.
+
+heads_per_s       embeddings that one core scores in a second: what a new head costs in model time
+end_to_end_per_s  postings a second that a head plan judges on SQLite, everything included: read, scored, judged, written
+policy_per_s      the same of a policy plan, by the shipped policy
+bank_s            seconds to compare 1,000 new entries with 1,000,000 stored hashes (upright PDQ); `bank_oriented_s`: with all eight
+                  orientations of each, as lists are asked; `bank_per_s`: postings a second of a bank plan on SQLite, everything included
+two_workers       postings a second of two worker processes over those of one, on the policy plan
+linear            seconds for an image at the full count over those at a quarter of it, on the head plan
+peak_rss_mb       highest resident memory of this process
+
+`…_cpu_per_s` are the same by this process's own time on the processor: what they would be on a core that nobody else uses.
+Rows are made: real shapes and sizes, drawn at random; a fiftieth of the verdicts change under the new head, a hundredth under
+the policy. The database is SQLite in a temporary folder.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from detectors.base import Finding
+from detectors.registry import DETECTORS
+from detectors.runtime import Runtime
+from moderation.application import Application
+from moderation.banks.records import BankSpec, NewEntry, Signal
+from moderation.policy.library import shipped_folder
+from moderation.rescans.banks import within
+from moderation.rescans.records import PlanSpec
+from moderation.scanner import Scanner
+from moderation.settings import Settings, settings
+from tests.moderation.rescans.heads import CartoonHead, embeddings
+from tests.moderation.rescans.stored import findings, store
+
+ROOT = Path(__file__).parents[2]
+BATCH = 2_000
+
+RULE = """  - name: cartoon
+    when: cartoon.fpr <= 0.001
+    action: restrict
+    reason: It is a cartoon.
+
+examples:
+  - name: a cartoon is shown behind a warning
+    findings: {cartoon: {fpr: 0.0001}}
+    action: restrict
+"""
+
+
+def application(folder: Path, *, stricter: bool = False) -> Application:
+    """The shipped policy with a rule for the new head; stricter: from another threshold of `nsfw` on."""
+    text = (shipped_folder() / "mainstream.yaml").read_text().split("examples:\n")[0] + RULE
+    text = text.replace("name: mainstream", "name: bench", 1)
+    if stricter:
+        text = text.replace("nsfw.fpr <= 0.003", "nsfw.fpr <= 0.013").replace("version: 2", "version: 3")
+    policies = folder / ("stricter" if stricter else "policies")
+    policies.mkdir(exist_ok=True)
+    (policies / "bench.yaml").write_text(text)
+    values = {"data_dir": folder, "models_dir": settings().models, "policy": "bench", "policies_dir": policies}
+    made = Application(Settings(_env_file=None, chores_seconds=0, **values))
+    made.__dict__["scanner"] = Scanner(made.runtime, detectors=(*DETECTORS, CartoonHead))
+    return made
+
+
+def fill(app: Application, first: int, count: int) -> None:
+    """Images up to a number, as hosts have them: most of them harmless, with an older head's score of each."""
+    model, policy = app.runtime.identity("clip_vit_b16"), app.policies.get("")
+    random = np.random.default_rng(first)
+    for start in range(first, count, BATCH):
+        size = min(BATCH, count - start)
+        images = []
+        for number in range(start, start + size):
+            found = findings(number, nsfw=float(random.uniform(0.003, 1)), synthetic=float(random.uniform(0.001, 1)))
+            images.append([*found, Finding("cartoon", "cartoon", score=0.2, fpr=0.5, model="cartoon@older")])
+        vectors = embeddings(size, positive=random.random(size) < 0.02, seed=start)
+        contexts = [{"external_id": f"pic-{number}"} for number in range(start, start + size)]
+        store(app.database, policy, images, embeddings=vectors, embedding_model=model, contexts=contexts)
+
+
+def planned(app: Application, spec: PlanSpec) -> tuple[dict[str, float], int]:
+    """Postings a second of a plan in this process, by the clock (`per_s`) and by the processor; and how many changed."""
+    started, used = time.perf_counter(), time.process_time()
+    plan = app.rescans.plan("default", spec, actor="bench")
+    while app.rescans.advance("bench", plan_id=plan.id):
+        pass
+    took, used = time.perf_counter() - started, time.process_time() - used
+    view = app.rescans.find("default", plan.id)
+    if view.plan.state != "done" or view.progress.failed or view.progress.left:
+        raise RuntimeError(f"The plan did not go through: {view.as_dict()}.")
+    count = view.progress.done
+    return {"per_s": round(count / took), "cpu_per_s": round(count / used)}, view.progress.changed
+
+
+def named(name: str, rates: dict[str, float]) -> dict[str, float]:
+    return {f"{name}_{key}": value for key, value in rates.items()}
+
+
+def model_time(runtime: Runtime, count: int) -> float:
+    """Embeddings a second of one head."""
+    head, vectors = CartoonHead(runtime), embeddings(20_000)
+    started = time.perf_counter()
+    for _ in range(max(1, count // len(vectors))):
+        head.fprs(head.scores(vectors))
+    return max(1, count // len(vectors)) * len(vectors) / (time.perf_counter() - started)
+
+
+def bank_time(hashes: int, entries: int, orientations: int) -> float:
+    """Seconds to find which of so many stored images new entries may match."""
+    random = np.random.default_rng(11)
+    new = random.integers(0, 256, (entries, 32), dtype=np.uint8)
+    page, took = 20_000 * orientations, 0.0
+    for _ in range(0, hashes * orientations, page):
+        stored = random.integers(0, 256, (page, 32), dtype=np.uint8)
+        started = time.perf_counter()
+        within(stored, new, 31)
+        took += time.perf_counter() - started
+    return took
+
+
+def workers(folder: Path, count: int, plan_id: str) -> float:
+    """Seconds that so many processes take to the end of a plan, their start not counted."""
+    command = [sys.executable, "-m", "tests.bench.rescan", "--worker", plan_id, "--folder", str(folder)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    running = [
+        subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True)
+        for _ in range(count)
+    ]
+    for process in running:
+        assert process.stdout
+        process.stdout.readline()  # ready
+    started = time.perf_counter()
+    for process in running:
+        assert process.stdin
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in running:
+        if process.wait():
+            raise RuntimeError("A worker failed.")
+    return time.perf_counter() - started
+
+
+def work(folder: Path, plan_id: str) -> None:
+    """One worker process of `workers`."""
+    app = application(folder, stricter=True)
+    app.scanner.detector("cartoon")
+    app.policies.get("")
+    _ = app.rescans
+    print("ready", flush=True)
+    sys.stdin.readline()
+    while app.rescans.find("default", plan_id).plan.state == "running":
+        if not app.rescans.advance(f"worker {os.getpid()}", plan_id=plan_id):
+            time.sleep(0.01)
+
+
+def two_workers(folder: Path) -> float:
+    """How much more two processes do than one; the plans are sampled alike, and change nothing that was not changed before."""
+    app = application(folder, stricter=True)
+    took = []
+    for count in (1, 2):
+        plan = app.rescans.plan("default", PlanSpec("policy"), actor="bench")
+        took.append(workers(folder, count, plan.id))
+    app.database.close()
+    return took[0] / took[1]
+
+
+def bank_plan(app: Application) -> dict[str, float]:
+    """Rates of a bank plan with 1,000 new entries."""
+    random = np.random.default_rng(12)
+    app.banks.create("default", BankSpec("bench"), actor="bench")
+    new = [NewEntry(Signal("pdq", random.bytes(32))) for _ in range(1_000)]
+    app.banks.add("default", "bench", new, actor="bench")
+    return planned(app, PlanSpec("banks"))[0]
+
+
+def measure(folder: Path, count: int, hashes: int) -> dict[str, float]:
+    app, head = application(folder), PlanSpec("head", detectors=("cartoon",))
+    app.database.migrate()
+    app.scanner.detector("cartoon")
+    _ = app.rescans
+    fill(app, 0, count // 4)
+    quarter, _ = planned(app, head)
+    fill(app, count // 4, count)
+    figures: dict[str, float] = {"images": count, "heads_per_s": round(model_time(app.runtime, 400_000))}
+    rates, figures["head_changed"] = planned(app, head)
+    figures |= named("end_to_end", rates)
+    figures["linear"] = round(quarter["cpu_per_s"] / rates["cpu_per_s"], 2)
+    figures |= named("end_to_end_unchanged", planned(app, head)[0])
+    figures |= named("bank", bank_plan(app))
+    app.database.close()
+    stricter = application(folder, stricter=True)
+    rates, figures["policy_changed"] = planned(stricter, PlanSpec("policy"))
+    figures |= named("policy", rates)
+    stricter.database.close()
+    figures["two_workers"] = round(two_workers(folder), 2)
+    figures["bank_s"] = round(bank_time(hashes, 1_000, 1) * 1_000_000 / hashes, 2)
+    figures["bank_oriented_s"] = round(bank_time(hashes // 4, 1_000, 8) * 4_000_000 / hashes, 2)
+    figures["peak_rss_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    return figures
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer images, at most 40 s")
+    parser.add_argument("--images", type=int, default=0, help="how many images are stored")
+    parser.add_argument("--worker", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", default="", help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    if given.worker:
+        work(Path(given.folder), given.worker)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        count = given.images or (8_000 if given.quick else 100_000)
+        print(json.dumps(measure(Path(folder), count, 100_000 if given.quick else 1_000_000)))
+
+
+if __name__ == "__main__":
+    main()
