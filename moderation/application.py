@@ -214,11 +214,12 @@ class Application:
 
     @cached_property
     def rescans(self) -> RescanService:
-        _ = self.likeness
+        _ = self.likeness, self.served_models
         lookup = PageLookup(self.matcher, self.known)
         judge = Judge(self.scanner, self.policies, lookup)
         limits, source = MediaLimits.of(self.settings), self.settings.rescan_source
-        return RescanService(self.database, Paths(judge, self.store, lambda: self.client, limits, source=source))
+        paths = Paths(judge, self.store, lambda: self.client, limits, source=source)
+        return RescanService(self.database, paths, intake=Intake(self.review_rules))
 
     @cached_property
     def exchanges(self) -> ExchangeService:

@@ -230,9 +230,12 @@ def _probabilities(held: HeldOut, view: View, prevalence: float, *, calibrated: 
     """Probabilities of each left-out family by a scale fitted on the other families, so that none calibrates itself."""
     probability, positive = [], []
     for name, scored in held.families.items():
-        others = [s[view] for other, s in held.families.items() if other != name] or [scored[view]]
-        logits, labels = (np.concatenate([getattr(s, name) for s in others]) for name in ("logits", "positive"))
-        slope, bias = (1.0, 0.0) if calibrated else platt(logits, labels, prevalence)
+        others = {other: s[view] for other, s in held.families.items() if other != name} or {name: scored[view]}
+        logits, labels = (
+            np.concatenate([getattr(s, part) for s in others.values()]) for part in ("logits", "positive")
+        )
+        families = np.concatenate([np.full(len(s.logits), other) for other, s in others.items()])
+        slope, bias = (1.0, 0.0) if calibrated else platt(logits, labels, prevalence, families)
         probability.append(1 / (1 + np.exp(-np.clip(slope * scored[view].logits + bias, -50, 50))))
         positive.append(scored[view].positive)
     return np.concatenate(probability), np.concatenate(positive)

@@ -1,6 +1,6 @@
 """What `palisade train synthetic` does: choose, fit on everything, calibrate on held-out scores, write."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,20 @@ from detectors.training.holdout import HeldOut, hold_out
 from detectors.training.linear import Array
 from detectors.training.synthetic import Config, choose, fit_committee, platt
 
-LIMITS = (
-    "Families left out of training were made by four kinds of generator up to 2025, most of them before 2023; newer ones "
-    "may be missed.",
-    "The real images are of four sources: three collections of photographs and one of drawn game art. Other kinds "
-    "(screenshots, renderings, scans, heavily edited photographs) were not measured.",
-    "fpr is counted on unseen pictures of those four sources and extrapolated below 0.02. On a source that the model never "
-    "saw it is many times higher (see fpr_unseen): of drawn art without drawn art in training, nearly everything is flagged.",
-    "Only the centre square is read, at 224 px: what was generated in a small part of a picture is not found.",
-    "Never evidence on its own: a picture that is not flagged may be generated, and one that is may be real.",
-)
+
+def limits(sources: Sequence[str], families: Sequence[str], native: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the figures do not say. native: the figures of the native view."""
+    unseen = {name: values["fpr_unseen"] for name, values in native["sources"].items()}
+    worst = max(unseen, key=lambda name: unseen[name])
+    return (
+        f"The generated pictures are of {len(families)} families ({', '.join(families)}), made up to 2025 and most of them before "
+        "2023; newer generators may be missed.",
+        f"The real images are of {len(sources)} sources ({', '.join(sources)}). Other kinds were not measured.",
+        "fpr is counted on unseen pictures of those sources and extrapolated below 0.02. On a source that the model never saw it is "
+        f"higher: at the 1 % point of the others {np.mean(list(unseen.values())):.0%} on average, and {unseen[worst]:.0%} of {worst}.",
+        "Only the centre square is read, at 224 px: what was generated in a small part of a picture is not found.",
+        "Never evidence on its own: a picture that is not flagged may be generated, and one that is may be real.",
+    )
 
 
 def train(corpus: Corpus, config: Config, folder: Path, told: Callable[[str], None]) -> Card:
@@ -38,6 +42,8 @@ def train(corpus: Corpus, config: Config, folder: Path, told: Callable[[str], No
     slope, bias = _scale(held, config)
     told(f"fitting blocks {choice.blocks} at penalty {choice.strength:g} on all {len(corpus.examples)} images")
     committee = fit_committee(corpus, everything, choice)
+    measured = figures(corpus, held, config)
+    native = next(view for view in measured if view.startswith("native"))
     return export.write(
         folder,
         corpus,
@@ -46,15 +52,16 @@ def train(corpus: Corpus, config: Config, folder: Path, told: Callable[[str], No
         choice=choice,
         config=config,
         negatives=_probability(_negatives(held, corpus), slope, bias),
-        figures={view: _brief(measured) for view, measured in figures(corpus, held, config).items()},
-        limits=LIMITS,
+        figures={view: _brief(values) for view, values in measured.items()},
+        limits=limits(corpus.sources, corpus.families, measured[native]),
     )
 
 
 def _scale(held: HeldOut, config: Config) -> tuple[float, float]:
-    scored = [scored for views in held.families.values() for scored in views.values()]
-    logits, positive = (np.concatenate([getattr(s, name) for s in scored]) for name in ("logits", "positive"))
-    return platt(logits, positive, config.prevalence)
+    scored = [(family, scored) for family, views in held.families.items() for scored in views.values()]
+    logits, positive = (np.concatenate([getattr(s, name) for _, s in scored]) for name in ("logits", "positive"))
+    families = np.concatenate([np.full(len(s.logits), family) for family, s in scored])
+    return platt(logits, positive, config.prevalence, families)
 
 
 def _negatives(held: HeldOut, corpus: Corpus) -> Array:

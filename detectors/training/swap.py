@@ -37,8 +37,8 @@ class SwapConfig:
     """
 
     seed: int = 5
-    steps: int = 6000
-    horizon: int = 6000
+    steps: int = 4000
+    horizon: int = 4000
     hard_from: int = 300
     pairs: int = 16
     rate: float = 2e-3

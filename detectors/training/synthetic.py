@@ -143,8 +143,18 @@ def _judge(votes: tuple[dict[int, Array], Flags], chosen: tuple[int, ...]) -> fl
     return (auc(score, positive) + recall_at(score, positive, 0.01)) / 2
 
 
-def platt(logits: Array, positive: Flags, prevalence: float) -> tuple[float, float]:
-    """Slope and bias that make logits log-odds at a prevalence (Platt 1999), on logits the model was not fitted on."""
-    scale = fit(logits[:, None], positive, balanced(positive, prevalence), 1e-4)
+def platt(
+    logits: Array, positive: Flags, prevalence: float, families: NDArray[np.str_] | None = None
+) -> tuple[float, float]:
+    """Slope and bias that make logits log-odds at a prevalence (Platt 1999), on logits the model was not fitted on.
+
+    families: of each example; then every family of positives weighs the same, so that the easiest does not make all sure.
+    """
+    weights = balanced(positive, prevalence)
+    if families is not None:
+        _, place, counts = np.unique(families, return_inverse=True, return_counts=True)
+        weights = np.where(positive, 1 / counts[place], weights)
+        weights[positive] *= prevalence / weights[positive].sum()
+    scale = fit(logits[:, None], positive, weights, 1e-4)
     weight, bias = scale.folded()
     return float(weight[0]), bias

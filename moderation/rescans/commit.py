@@ -15,6 +15,7 @@ from moderation.banks.service import note_matches
 from moderation.rescans.judging import Anew, Change, Failed
 from moderation.rescans.records import PlanSpec
 from moderation.rescans.repository import MOST_VALUES, RescanRepository
+from moderation.reviews.intake import Intake
 from moderation.tables import Measurement, RescanFailure, RescanPlan, Scan, StoredImage, new_id, utc_now
 
 PER_EVENT = 500
@@ -45,10 +46,11 @@ class Written:
 
 
 class PageWriter:
-    """Writes the effects of pages within a transaction of the caller's."""
+    """Writes the effects of pages within a transaction of the caller's. intake: opens cases of changed verdicts that need one."""
 
-    def __init__(self, session: Session, plan: RescanPlan, spec: PlanSpec) -> None:
+    def __init__(self, session: Session, plan: RescanPlan, spec: PlanSpec, intake: Intake | None = None) -> None:
         self.session = session
+        self.intake = intake
         self.repository = RescanRepository(session)
         self.plan = plan
         self.spec = spec
@@ -101,15 +103,30 @@ class PageWriter:
     def _scans(self, changes: Sequence[Change], measurements: Mapping[str, str]) -> None:
         """measurements: ids of new ones, by the scan that they replace the measurement of."""
         now, ids = utc_now(), [new_id("scan") for _ in changes]
+        said = self._said([change.posting.scan_id for change in changes])
         rows = []
         for scan_id, change in zip(ids, changes, strict=True):
             measurement = measurements.get(change.posting.scan_id, change.posting.measurement_id)
-            rows.append({"id": scan_id, "created_at": now, "tenant_id": self.tenant, **_scan(change, measurement)})
+            reach, consent = said[change.posting.scan_id]
+            row = {"id": scan_id, "created_at": now, "tenant_id": self.tenant, "reach": reach, "consent": consent}
+            rows.append({**row, **_scan(change, measurement)})
         self.session.execute(sa.insert(Scan), rows)
         for scan_id, change in zip(ids, changes, strict=True):
             if matched_entries(change.lookups):
                 note_matches(self.session, self.tenant, change.posting.image_id, scan_id, change.lookups)
-        self._tell([{**c.as_dict(), "scan": i} for i, c in zip(ids, changes, strict=True) if c.acts])
+        acting = [(scan_id, change) for scan_id, change in zip(ids, changes, strict=True) if change.acts]
+        self._tell([{**change.as_dict(), "scan": scan_id} for scan_id, change in acting])
+        if self.intake:
+            for scan_id, _ in acting:
+                self.intake.take(self.session, self.tenant, self.session.get_one(Scan, scan_id))
+
+    def _said(self, scan_ids: Sequence[str]) -> dict[str, tuple[int, bool]]:
+        """What the host said of scans' reach and consent, which goes on to hold."""
+        found: dict[str, tuple[int, bool]] = {}
+        for at in range(0, len(scan_ids), MOST_VALUES):
+            query = sa.select(Scan.id, Scan.reach, Scan.consent).where(Scan.id.in_(scan_ids[at : at + MOST_VALUES]))
+            found |= {scan_id: (reach, consent) for scan_id, reach, consent in self.session.execute(query)}
+        return found
 
     def _tell(self, changes: Sequence[dict[str, Any]]) -> None:
         for at in range(0, len(changes), PER_EVENT):

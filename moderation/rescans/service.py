@@ -16,6 +16,7 @@ from moderation.rescans.records import OPEN, DryRun, PlanSpec, PlanView
 from moderation.rescans.repository import SHARD, RescanRepository
 from moderation.rescans.routing import Paths, Route
 from moderation.rescans.worker import Worker, sampled
+from moderation.reviews.intake import Intake
 from moderation.tables import RescanFailure, RescanPlan, new_id, utc_now
 
 SAMPLE = 500
@@ -28,10 +29,18 @@ SHOWN = 20
 class RescanService:
     """Re-scans of tenants. `advance` is what a worker calls again and again, in any number of processes."""
 
-    def __init__(self, database: Database, paths: Paths, *, shard: int = SHARD, lease: float | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        paths: Paths,
+        *,
+        shard: int = SHARD,
+        lease: float | None = None,
+        intake: Intake | None = None,
+    ) -> None:
         self.database = database
         self.paths = paths
-        self.worker = Worker(database, paths.of, shard=shard, lease=lease)
+        self.worker = Worker(database, paths.of, shard=shard, lease=lease, intake=intake)
 
     def plan(self, tenant: str, spec: PlanSpec, *, actor: str) -> RescanPlan:
         """Plan a re-scan: it runs from now on, or whenever its schedule says. Raises InvalidRequestError, NotFoundError."""

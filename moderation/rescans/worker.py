@@ -15,6 +15,7 @@ from moderation.rescans.commit import Judged, PageWriter, Written, again, stop
 from moderation.rescans.paths import Path
 from moderation.rescans.records import PlanSpec
 from moderation.rescans.repository import SHARD, RescanRepository
+from moderation.reviews.intake import Intake
 from moderation.tables import RescanFailure, RescanPlan, RescanShard
 
 log = structlog.get_logger(__name__)
@@ -59,8 +60,10 @@ class Worker:
         *,
         shard: int = SHARD,
         lease: float | None = None,
+        intake: Intake | None = None,
     ) -> None:
         self.database = database
+        self.intake = intake
         self.path_of = path_of
         self.shard = shard
         self.lease = lease
@@ -153,7 +156,7 @@ class Worker:
             held = {"leased_until": None if page.ended or page.over or state != "running" else now + lease}
             if state == "cancelled" or not repository.move(claim.shard_id, claim.fence, held):
                 return False
-            written = PageWriter(session, plan, spec).write(page.judged, before)
+            written = PageWriter(session, plan, spec, self.intake).write(page.judged, before)
             if written.stopped:
                 stop(session, repository.lock_plan(plan.id), spec)
                 repository.move(claim.shard_id, claim.fence, {"leased_until": None})
@@ -177,9 +180,8 @@ class Worker:
             self._write_retried(RescanRepository(session), plan, taken, judged)
         return True
 
-    @staticmethod
     def _write_retried(
-        repository: RescanRepository, plan: RescanPlan, taken: dict[str, RescanFailure], judged: Judged
+        self, repository: RescanRepository, plan: RescanPlan, taken: dict[str, RescanFailure], judged: Judged
     ) -> None:
         """The failures that are still held by this worker are gone, or wait for their next try."""
         plan, spec = repository.lock_plan(plan.id), PlanSpec.from_dict(plan.spec)
@@ -191,7 +193,7 @@ class Worker:
             [],
             {scan_id: fresh for scan_id, fresh in judged.anew.items() if scan_id in held},
         )
-        written = PageWriter(repository.session, plan, spec).write(mine, repository.progress(plan).changed)
+        written = PageWriter(repository.session, plan, spec, self.intake).write(mine, repository.progress(plan).changed)
         if written.stopped:
             stop(repository.session, plan, spec)
             return

@@ -39,7 +39,8 @@ def variant(folder: Path, number: int, **figures: float) -> Path:
     onnx.save(graph, folder / "synthetic.onnx")
     digest = file_sha256(folder / "synthetic.onnx")
     card = json.loads((WEIGHTS / "synthetic.card.json").read_text())
-    native = card["figures"]["native-0"] | figures
+    passing = {"mean_auc": 0.97, "worst_auc": 0.94, "recall_at_0.01": 0.6, "ece": 0.02}
+    native = card["figures"]["native-0"] | passing | figures
     (folder / "synthetic.card.json").write_text(
         json.dumps(card | {"sha256": digest, "figures": card["figures"] | {"native-0": native}})
     )

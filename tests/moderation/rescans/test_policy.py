@@ -5,7 +5,7 @@ import sqlalchemy as sa
 
 from moderation.application import Application
 from moderation.rescans.records import PlanSpec
-from moderation.tables import Event, Scan
+from moderation.tables import CaseImage, Event, ReviewCase, Scan
 from tests.moderation.rescans.stored import findings, run, store
 
 
@@ -34,6 +34,21 @@ def test_a_stricter_policy_changes_the_verdicts_it_should_and_no_other(
     assert sorted(change["scan"] for change in changes) == sorted(scan.id for scan in new)
     assert sorted(change["previous"] for change in changes) == sorted(old[::3])
     assert {(change["from"], change["to"]) for change in changes} == {("allow", "hold")}
+
+
+def test_a_changed_verdict_opens_a_case_as_an_upload_would(application: Application, stricter: Application) -> None:
+    seed(application)
+    plan = stricter.rescans.plan("default", PlanSpec("policy"), actor="test")
+
+    run(stricter, plan.id)
+
+    with stricter.database.read() as session:
+        cases = session.scalars(sa.select(ReviewCase)).all()
+        images = session.scalars(sa.select(CaseImage)).all()
+        held = set(session.scalars(sa.select(Scan.id).where(Scan.action == "hold")))
+    assert {case.queue for case in cases} == {"explicit"}
+    assert {image.scan_id for image in images} <= held
+    assert len({image.image_id for image in images}) == 20
 
 
 def test_the_same_plan_again_changes_nothing(application: Application, stricter: Application) -> None:
