@@ -10,8 +10,9 @@ import moderation
 from api.auth import Gate
 from api.errors import add_error_handlers
 from api.middleware import BodyLimit, RequestTimes
-from api.routes import banks, events, health, images, people, prompts, scans, takedowns
+from api.routes import banks, events, health, images, jobs, people, prompts, scans, takedowns
 from moderation.application import Application
+from moderation.embedded import tell_of_all, working
 
 log = structlog.get_logger(__name__)
 
@@ -28,9 +29,11 @@ def create_app(application: Application) -> FastAPI:
         problems = application.problems()
         for problem in problems:
             log.warning("not ready", **problem.as_dict())
-        if not problems:
-            application.idempotency.forget_old()
-        with application.chores.running(every=application.settings.chores_seconds):
+        every = 0 if application.tasks.is_remote else application.settings.chores_seconds
+        with working(application), application.chores.running(every=every):
+            if not problems:
+                application.idempotency.forget_old()
+                tell_of_all(application)
             yield
         application.database.close()
 
@@ -44,7 +47,7 @@ def create_app(application: Application) -> FastAPI:
     )
     app.state.application = application
     app.state.gate = Gate(application.settings, application.keys)
-    for routes in (scans, images, people, prompts, banks, takedowns, events, health):
+    for routes in (scans, jobs, images, people, prompts, banks, takedowns, events, health):
         app.include_router(routes.router)
     add_error_handlers(app)
     limits = application.settings

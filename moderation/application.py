@@ -22,7 +22,12 @@ from moderation.events import Outbox
 from moderation.exchanges.service import ExchangeService
 from moderation.fetch import SafeClient
 from moderation.idempotency import Idempotency
+from moderation.jobs.batches import BatchService
+from moderation.jobs.recovery import JobRecovery
+from moderation.jobs.running import JobRunner
+from moderation.jobs.service import JobService, Spool
 from moderation.keys.service import KeyService
+from moderation.leases import Leases
 from moderation.media import MediaLimits
 from moderation.people.gallery import Galleries
 from moderation.people.keys import PersonKeys
@@ -38,6 +43,7 @@ from moderation.storage import ImageStore
 from moderation.takedowns.acting import TakedownDesk
 from moderation.takedowns.desk import ImageDesk
 from moderation.takedowns.service import TakedownService
+from moderation.tasks import Tasks
 from moderation.vault import Vault
 
 
@@ -142,11 +148,13 @@ class Application:
     def chores(self) -> Chores:
         return Chores(
             {
-                "events": self.outbox.deliver,
-                "takedown clock": self.takedown_desk.watch,
-                "takedown sweeps": self.takedown_desk.sweep_unfinished,
-                "exchanges": self.exchanges.sync_due,
-            }
+                "events": lambda: self.outbox.deliver(),
+                "takedown clock": lambda: self.takedown_desk.watch(),
+                "takedown sweeps": lambda: self.takedown_desk.sweep_unfinished(),
+                "exchanges": lambda: self.exchanges.sync_due(),
+                "jobs": lambda: self.recovery.recover(),
+            },
+            Leases(self.database),
         )
 
     @cached_property
@@ -176,6 +184,26 @@ class Application:
         # scans that are kept are compared with the people who are enrolled, and looked up in banks
         _ = self.likeness, self.known
         return ScanService(self.database, self.scanner, self.policies, self.store, MediaLimits.of(self.settings))
+
+    @cached_property
+    def tasks(self) -> Tasks:
+        return Tasks(self)
+
+    @cached_property
+    def jobs(self) -> JobService:
+        return JobService(self.database, Spool(self.settings), self.policies, self.tasks, self.settings)
+
+    @cached_property
+    def batches(self) -> BatchService:
+        return BatchService(self.jobs)
+
+    @cached_property
+    def runner(self) -> JobRunner:
+        return JobRunner(self.database, self.jobs, self.scans, self.client, self.settings)
+
+    @cached_property
+    def recovery(self) -> JobRecovery:
+        return JobRecovery(self.jobs, self.settings)
 
     @cached_property
     def keys(self) -> KeyService:

@@ -4,6 +4,7 @@ from moderation.tables.audit import AuditRecord, Event
 from moderation.tables.banks import Bank, BankEntry, BankEntryDay, BankMatch, BankState
 from moderation.tables.base import DEFAULT_TENANT, Base, new_id, utc_now
 from moderation.tables.exchanges import Exchange
+from moderation.tables.jobs import Batch, Job, Lease
 from moderation.tables.people import FaceTemplate, PeopleGallery, Person, PersonEvent
 from moderation.tables.scans import IdempotencyKey, Measurement, Scan, StoredImage
 from moderation.tables.takedowns import CounterNotice, Notice, NoticeCopy, NoticeImage
@@ -19,11 +20,14 @@ __all__ = [
     "BankMatch",
     "BankState",
     "Base",
+    "Batch",
     "CounterNotice",
     "Event",
     "Exchange",
     "FaceTemplate",
     "IdempotencyKey",
+    "Job",
+    "Lease",
     "Measurement",
     "Notice",
     "NoticeCopy",

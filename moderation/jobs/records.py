@@ -1,0 +1,67 @@
+"""What jobs and batches are to those who ask for them."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from moderation.errors import ModerationError
+from moderation.scans.service import HostContext
+from moderation.tables import Job
+
+STATES = ("queued", "running", "done", "failed", "quarantined")
+"""A job's states. `failed`: the image was refused, and would be again. `quarantined`: for a person to look at."""
+
+ENDED = ("done", "failed", "quarantined")
+
+LANES = ("interactive", "bulk")
+"""Somebody waits for the first; the second takes what the first leaves."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """A scan to be done later. source: an address to fetch, '' where `data` are the bytes. line: of a manifest, from 1."""
+
+    data: bytes = b""
+    source: str = ""
+    name: str | None = None
+    content_type: str | None = None
+    context: HostContext = HostContext()
+    policy: str = ""
+    line: int | None = None
+
+    def what(self) -> dict[str, Any]:
+        """What is kept of it beside the bytes and the address."""
+        return {"name": self.name, "content_type": self.content_type, "context": self.context.as_mapping()}
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A line of a manifest that cannot be read, and why."""
+
+    line: int
+    error: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A job that is this worker's until the lease ends. holder: unlike that of any other attempt."""
+
+    job: Job
+    holder: str
+
+
+@dataclass
+class Recovered:
+    """What a look at all jobs mended: how many were rung again, taken from dead workers, quarantined and cleaned up."""
+
+    rung: int = 0
+    lost: int = 0
+    quarantined: int = 0
+    cleaned: int = 0
+    ids: list[tuple[str, str]] = field(default_factory=list)
+
+
+class LeaseLostError(ModerationError):
+    """Another worker has the job by now, or it has ended: what this one did is undone."""
+
+    code = "lease_lost"
+    status = 409

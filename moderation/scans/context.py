@@ -1,0 +1,33 @@
+"""Reads what a host says of an image, from forms, queries, JSON and manifests."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from moderation.errors import InvalidRequestError
+from moderation.scans.service import HostContext
+
+CONTEXT_LIMITS = {"external_id": 200, "uploader": 200, "surface": 100, "locale": 35}
+FIELDS = (*CONTEXT_LIMITS, "policy")
+
+
+def host_context(values: Mapping[str, Any]) -> HostContext:
+    """The host's context from form fields, query parameters or JSON. Raises InvalidRequestError."""
+    found: dict[str, str] = {}
+    for name, limit in CONTEXT_LIMITS.items():
+        value = values.get(name)
+        if value in (None, ""):
+            continue
+        if not isinstance(value, str) or len(value) > limit or not value.isprintable():
+            raise InvalidRequestError(
+                f"{name} is not text of at most {limit} printable characters.", hint="Shorten or encode it."
+            )
+        found[name] = value
+    return HostContext(**found)
+
+
+def policy_name(values: Mapping[str, Any]) -> str:
+    """The name of the policy that was asked for, '' for the default. Raises InvalidRequestError."""
+    value = values.get("policy") or ""
+    if not isinstance(value, str) or len(value) > 100:
+        raise InvalidRequestError("policy is not a name of at most 100 characters.")
+    return value
