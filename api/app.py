@@ -10,7 +10,7 @@ import moderation
 from api.auth import Gate
 from api.errors import add_error_handlers
 from api.middleware import BodyLimit, RequestTimes
-from api.routes import banks, events, health, images, jobs, people, prompts, scans, takedowns
+from api.routes import banks, batches, events, health, images, jobs, people, prompts, scans, takedowns
 from moderation.application import Application
 from moderation.embedded import tell_of_all, working
 
@@ -47,13 +47,13 @@ def create_app(application: Application) -> FastAPI:
     )
     app.state.application = application
     app.state.gate = Gate(application.settings, application.keys)
-    for routes in (scans, jobs, images, people, prompts, banks, takedowns, events, health):
+    for routes in (scans, jobs, batches, images, people, prompts, banks, takedowns, events, health):
         app.include_router(routes.router)
     add_error_handlers(app)
     limits = application.settings
 
     def limit(path: str) -> int:
-        return (limits.max_batch_bytes if path.endswith("/batch") else limits.max_bytes) + FORM_OVERHEAD
+        return (limits.max_batch_bytes if path.endswith(("/batch", "/batches")) else limits.max_bytes) + FORM_OVERHEAD
 
     app.add_middleware(BodyLimit, limit=limit)
     app.add_middleware(RequestTimes)

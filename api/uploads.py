@@ -16,7 +16,7 @@ from api.dependencies import ApplicationDep, CallerDep
 from moderation.application import Application
 from moderation.errors import InvalidRequestError, MediaError, TooLargeError
 from moderation.scans.context import FIELDS, host_context, policy_name
-from moderation.scans.service import Upload
+from moderation.scans.service import HostContext, Upload
 
 # Uploads stay in memory: their plain bytes are never written to a disk. The body's limit bounds them.
 MultiPartParser.spool_max_size = 1 << 40

@@ -1,8 +1,9 @@
 """Puts the parts together: what the command line, the API and the dashboard all stand on."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 from detectors.faces import FacesDetector
 from detectors.heads import heads_in
@@ -146,16 +147,7 @@ class Application:
 
     @cached_property
     def chores(self) -> Chores:
-        return Chores(
-            {
-                "events": lambda: self.outbox.deliver(),
-                "takedown clock": lambda: self.takedown_desk.watch(),
-                "takedown sweeps": lambda: self.takedown_desk.sweep_unfinished(),
-                "exchanges": lambda: self.exchanges.sync_due(),
-                "jobs": lambda: self.recovery.recover(),
-            },
-            Leases(self.database),
-        )
+        return Chores({name: partial(chore, self) for name, chore in CHORES.items()}, Leases(self.database))
 
     @cached_property
     def exchanges(self) -> ExchangeService:
@@ -234,3 +226,13 @@ class Application:
     def _check_store(self) -> None:
         if self.policies.get("").keep != "none":
             self.store.check()
+
+
+CHORES: dict[str, Callable[[Application], int]] = {
+    "events": lambda app: app.outbox.deliver(),
+    "takedown clock": lambda app: app.takedown_desk.watch(),
+    "takedown sweeps": lambda app: app.takedown_desk.sweep_unfinished(),
+    "exchanges": lambda app: app.exchanges.sync_due(),
+    "jobs": lambda app: app.recovery.recover(),
+}
+"""What is due from time to time. The parts are made by the process that runs the chore: a worker's children, not their parent."""

@@ -9,7 +9,9 @@ from moderation.commands.console import errors_for_people
 from moderation.commands.evaluate import evaluate
 from moderation.commands.scan import scan
 from moderation.commands.serve import serve
+from moderation.commands.worker import beat, worker
 from moderation.exchanges import commands as exchanges
+from moderation.jobs import commands as jobs
 from moderation.people import commands as people
 from moderation.takedowns import commands as takedowns
 
@@ -23,6 +25,8 @@ app.command()(scan)
 app.command()(serve)
 app.command()(evaluate)
 app.command()(chores)
+app.command()(worker)
+app.command()(beat)
 for name, group in (
     ("models", models),
     ("policy", policy),
@@ -32,6 +36,7 @@ for name, group in (
     ("banks", banks),
     ("exchanges", exchanges),
     ("takedowns", takedowns),
+    ("jobs", jobs),
     ("events", events),
     ("db", db),
     ("train", train),

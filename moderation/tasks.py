@@ -68,7 +68,7 @@ class Tasks:
             SCAN_JOB, lambda job_id: scan_job(application, job_id), seconds=self.settings.job_seconds
         )
         self.rescan_step = self._task(RESCAN_STEP, lambda: rescan_step(application), seconds=LONGEST)
-        self.chore = self._task(CHORE, lambda name: application.chores.run_alone(name), seconds=LONGEST)
+        self.chore = self._task(CHORE, application.chores.run_alone, seconds=LONGEST)
         self.celery.conf.beat_schedule = self._schedule(application.chores.chores)
 
     def _schedule(self, chores: Iterable[str]) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class JobAnswer(JobSummary):
         return cls(**JobSummary.of(job).model_dump(), scan=ScanAnswer.of(scan) if scan else None)
 
 
-class BatchAnswer(BaseModel):
+class BatchProgress(BaseModel):
     """A batch and how far it is."""
 
     id: str = Field(examples=["batch_01kax1pz7rc5w1m3s0qv9yd2ht"])
@@ -74,7 +74,7 @@ class BatchAnswer(BaseModel):
     finished_at: datetime | None
 
     @classmethod
-    def of(cls, batch: Batch) -> "BatchAnswer":
+    def of(cls, batch: Batch) -> "BatchProgress":
         names = ("id", "created_at", "name", "state", "total", "done", "failed", "quarantined", "finished_at")
         return cls(**{name: getattr(batch, name) for name in names}, left=left(batch))
 

@@ -24,7 +24,7 @@ class Order:
     source: str = ""
     name: str | None = None
     content_type: str | None = None
-    context: HostContext = HostContext()
+    context: HostContext = field(default_factory=HostContext)
     policy: str = ""
     line: int | None = None
 
@@ -47,17 +47,6 @@ class Claim:
 
     job: Job
     holder: str
-
-
-@dataclass
-class Recovered:
-    """What a look at all jobs mended: how many were rung again, taken from dead workers, quarantined and cleaned up."""
-
-    rung: int = 0
-    lost: int = 0
-    quarantined: int = 0
-    cleaned: int = 0
-    ids: list[tuple[str, str]] = field(default_factory=list)
 
 
 class LeaseLostError(ModerationError):

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from moderation.jobs.records import ENDED
 from moderation.tables import Batch, Job, Scan
+
+S = TypeVar("S", bound=sa.Select[Any])
 
 
 class JobRepository:
@@ -115,7 +117,7 @@ class JobRepository:
         rows = self.session.execute(self._own(sa.select(Job.state, sa.func.count()), Job).group_by(Job.state))
         return dict(rows.tuples().all())
 
-    def _own(self, query: Any, table: type[Job | Batch]) -> Any:
+    def _own(self, query: S, table: type[Job | Batch]) -> S:
         return query if self.tenant is None else query.where(table.tenant_id == self.tenant)
 
     def _changed(self, statement: sa.Executable) -> int:
