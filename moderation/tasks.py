@@ -92,7 +92,8 @@ class Tasks:
                 raise task.retry(exc=error, countdown=countdown(task.request.retries)) from error
 
         limits = {"soft_time_limit": seconds, "time_limit": seconds + 30}
-        return self.celery.task(run, name=name, bind=True, max_retries=RETRIES, **limits)
+        # not shared: Celery would give it to every other application of the process too
+        return self.celery.task(run, name=name, bind=True, shared=False, max_retries=RETRIES, **limits)
 
     @property
     def can_ring(self) -> bool:

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from moderation.application import Application
-from moderation.errors import ConflictError, FetchError, PolicyError, RateLimitError, StorageError
+from moderation.errors import ConflictError, FetchError, NotFoundError, RateLimitError, StorageError
 from moderation.jobs.records import Order
 from moderation.jobs.recovery import WINDOW
 from moderation.jobs.running import JobRunner
@@ -293,7 +293,7 @@ def test_ended_jobs_are_forgotten_and_quarantined_ones_are_not(app: Application)
     ("order", "error"),
     [
         (Order(source="ftp://host/a.jpg"), FetchError),
-        (Order(PHOTO, policy="no-such-policy"), PolicyError),
+        (Order(PHOTO, policy="no-such-policy"), NotFoundError),
     ],
 )
 def test_what_can_never_be_done_is_refused_at_once(app: Application, order: Order, error: type[Exception]) -> None:
