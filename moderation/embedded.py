@@ -34,6 +34,8 @@ class Workers:
         """Start them, where they are not: the first job does, so that a server without any does not wait for messages."""
         with self._lock:
             if not self._threads:
+                # the threads of Celery's pool find the application through this
+                self.application.tasks.celery.set_default()
                 self._threads.append(_start(self.application, "interactive", pool="threads"))
                 self._threads.append(_start(self.application, "bulk", pool="solo"))
 

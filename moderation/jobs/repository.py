@@ -114,8 +114,9 @@ class JobRepository:
 
     def counts(self) -> Mapping[str, int]:
         """How many jobs are in each state."""
-        rows = self.session.execute(self._own(sa.select(Job.state, sa.func.count()), Job).group_by(Job.state))
-        return dict(rows.tuples().all())
+        query = sa.select(Job.state, sa.func.count()).group_by(Job.state)
+        query = query if self.tenant is None else query.where(Job.tenant_id == self.tenant)
+        return dict(self.session.execute(query).tuples().all())
 
     def _own(self, query: S, table: type[Job | Batch]) -> S:
         return query if self.tenant is None else query.where(table.tenant_id == self.tenant)

@@ -162,8 +162,8 @@ def test_a_worker_told_to_end_finishes_what_it_has_begun(
         assert running.wait(60) == 0
 
     assert state(app, job) == "done"
-    assert [state(app, job) for job in waiting] == ["queued", "queued"], "the broker has them back"
-    with process(environment, "worker"):
+    assert [state(app, job) for job in waiting] == ["queued", "queued"]
+    with process(environment, "beat"), process(environment, "worker"):
         until(lambda: effects(app) == (3, 3))
 
 
