@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 
 from api.app import create_app
 from moderation.application import Application
+from moderation.commands.keys import new_secret
 from moderation.jobs.manifest import LONGEST_LINE
 from moderation.jobs.records import Order
 from moderation.tables import Batch, Event, Job
@@ -49,7 +50,9 @@ def client(application: Application) -> Iterator[TestClient]:
         yield client
 
 
-def ended(client: TestClient, path: str, states: tuple[str, ...] = ("done", "failed", "finished")) -> dict[str, Any]:
+def ended(
+    client: TestClient, path: str, states: tuple[str, ...] = ("done", "failed", "quarantined", "finished")
+) -> dict[str, Any]:
     """The job or batch at a path once it has ended."""
     ends = time.monotonic() + 60
     while True:
@@ -226,9 +229,10 @@ def test_a_manifest_beyond_what_may_wait_leaves_nothing(make_application: MakeAp
 
 
 def test_what_waited_when_a_server_ended_is_done_by_the_next_one(make_application: MakeApp) -> None:
-    first = make_application(require_key=False)
+    keys = new_secret("k1")
+    first = make_application(require_key=False, image_keys=keys)
     job = first.jobs.submit("default", Order(PHOTO))
-    second = make_application(require_key=False)
+    second = make_application(require_key=False, image_keys=keys)
 
     with TestClient(create_app(second)) as client:
         assert ended(client, f"/v1/jobs/{job.id}")["state"] == "done"
