@@ -154,7 +154,7 @@ class Scanner:
     def turn(self, *, bulk: bool = False) -> Iterator[Pause]:
         """A scan's turn, and what to call between its steps: bulk work lets uploads pass there.
 
-        Raises RateLimitError when too many uploads wait; bulk work waits as long as it takes.
+        Raises RateLimitError when too many uploads wait, and, there and at pauses, where they leave bulk work no room.
         """
         if bulk:
             with self.turns.bulk() as pause:
