@@ -10,8 +10,23 @@ import moderation
 from api.auth import Gate
 from api.errors import add_error_handlers
 from api.middleware import BodyLimit, RequestTimes
-from api.routes import appeals, banks, cases, events, health, images, people, prompts, rescans, scans, takedowns
+from api.routes import (
+    appeals,
+    banks,
+    batches,
+    cases,
+    events,
+    health,
+    images,
+    jobs,
+    people,
+    prompts,
+    rescans,
+    scans,
+    takedowns,
+)
 from moderation.application import Application
+from moderation.embedded import tell_of_all, working
 
 log = structlog.get_logger(__name__)
 
@@ -28,9 +43,11 @@ def create_app(application: Application) -> FastAPI:
         problems = application.problems()
         for problem in problems:
             log.warning("not ready", **problem.as_dict())
-        if not problems:
-            application.idempotency.forget_old()
-        with application.chores.running(every=application.settings.chores_seconds):
+        every = 0 if application.tasks.is_remote else application.settings.chores_seconds
+        with working(application), application.chores.running(every=every):
+            if not problems:
+                application.idempotency.forget_old()
+                tell_of_all(application)
             yield
         application.database.close()
 
@@ -44,13 +61,15 @@ def create_app(application: Application) -> FastAPI:
     )
     app.state.application = application
     app.state.gate = Gate(application.settings, application.keys)
-    for routes in (scans, images, people, prompts, banks, takedowns, cases, appeals, rescans, events, health):
+    for routes in (
+        scans, jobs, batches, images, people, prompts, banks, takedowns, cases, appeals, rescans, events, health,
+    ):  # fmt: skip
         app.include_router(routes.router)
     add_error_handlers(app)
     limits = application.settings
 
     def limit(path: str) -> int:
-        return (limits.max_batch_bytes if path.endswith("/batch") else limits.max_bytes) + FORM_OVERHEAD
+        return (limits.max_batch_bytes if path.endswith(("/batch", "/batches")) else limits.max_bytes) + FORM_OVERHEAD
 
     app.add_middleware(BodyLimit, limit=limit)
     app.add_middleware(RequestTimes)

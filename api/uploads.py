@@ -4,7 +4,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
@@ -15,40 +15,24 @@ from starlette.formparsers import MultiPartParser
 from api.dependencies import ApplicationDep, CallerDep
 from moderation.application import Application
 from moderation.errors import InvalidRequestError, MediaError, TooLargeError
-from moderation.scans.service import HostContext, Upload
-
-CONTEXT_LIMITS = {"external_id": 200, "uploader": 200, "surface": 100, "locale": 35}
-FIELDS = (*CONTEXT_LIMITS, "policy", "reach", "consent")
-
-MOST_REACH = 1_000_000_000
+from moderation.scans.context import FIELDS, host_context, policy_name, review_facts
+from moderation.scans.service import Upload
 
 # Uploads stay in memory: their plain bytes are never written to a disk. The body's limit bounds them.
 MultiPartParser.spool_max_size = 1 << 40
 
 
-def host_context(values: Mapping[str, Any]) -> HostContext:
-    """The host's context from form fields, query parameters or JSON. Raises InvalidRequestError."""
-    found: dict[str, str] = {}
-    for name, limit in CONTEXT_LIMITS.items():
-        value = values.get(name)
-        if value in (None, ""):
-            continue
-        if not isinstance(value, str) or len(value) > limit or not value.isprintable():
-            raise InvalidRequestError(
-                f"{name} is not text of at most {limit} printable characters.", hint="Shorten or encode it."
-            )
-        found[name] = value
-    return HostContext(**found)
-
-
 async def read_upload(request: Request, app: ApplicationDep, caller: CallerDep) -> Upload:
     """The one image of a request. Raises InvalidRequestError, MediaError, TooLargeError or FetchError."""
     caller.require("scan")
+    later = is_asynchronous(request)
+    if later:
+        await run_in_threadpool(app.jobs.check_room, declared_size(request))
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         return await _from_form(request, app.settings.max_bytes)
     if kind == "application/json":
-        return await _from_json(request, app)
+        return await _from_json(request, app, later=later)
     data = await request.body()
     if not data:
         raise MediaError(
@@ -57,6 +41,17 @@ async def read_upload(request: Request, app: ApplicationDep, caller: CallerDep) 
     query = request.query_params
     declared = kind if kind.startswith("image/") else None
     return Upload(data, query.get("name"), declared, host_context(query), policy_name(query), **review_facts(query))
+
+
+def is_asynchronous(request: Request) -> bool:
+    """Whether the answer is wanted before the scan is done: `?async=true`, as FastAPI reads truth."""
+    return request.query_params.get("async", "").lower() in ("true", "1", "on", "t", "y", "yes")
+
+
+def declared_size(request: Request) -> int:
+    """The body's length as its header says it, 0 where it does not."""
+    declared = request.headers.get("content-length", "")
+    return int(declared) if declared.isdecimal() else 0
 
 
 @dataclass(frozen=True)
@@ -122,7 +117,7 @@ async def _upload(file: UploadFile, values: Mapping[str, Any]) -> Upload:
     return Upload(await file.read(), file.filename, declared, context, policy, **facts)
 
 
-async def _from_json(request: Request, app: Application) -> Upload:
+async def _from_json(request: Request, app: Application, *, later: bool) -> Upload:
     try:
         values = json.loads(await request.body())
     except (ValueError, RecursionError) as error:
@@ -133,35 +128,10 @@ async def _from_json(request: Request, app: Application) -> Upload:
     if unknown:
         raise InvalidRequestError(f"The JSON has unknown fields: {', '.join(map(repr, unknown))[:200]}.")
     context, policy, facts = host_context(values), policy_name(values), review_facts(values)
+    if later:
+        return Upload(b"", None, None, context, policy, url=values["url"], **facts)
     fetched = await run_in_threadpool(app.client.fetch, values["url"], max_bytes=app.settings.max_bytes)
     return Upload(fetched.data, None, None, context, policy, **facts)
-
-
-def policy_name(values: Mapping[str, Any]) -> str:
-    """The name of the policy that was asked for, '' for the default. Raises InvalidRequestError."""
-    value = values.get("policy") or ""
-    if not isinstance(value, str) or len(value) > 100:
-        raise InvalidRequestError("policy is not a name of at most 100 characters.")
-    return value
-
-
-class ReviewFacts(TypedDict):
-    """What reviewers' cases and training need to know of an upload."""
-
-    reach: int
-    consent: bool
-
-
-def review_facts(values: Mapping[str, Any]) -> ReviewFacts:
-    """How far an image reaches, and whether it may train detectors (no, unless the host says so). Raises InvalidRequestError."""
-    reach, consent = str(values.get("reach") or 0), str(values.get("consent") or "false").lower()
-    if not (reach.isascii() and reach.isdigit() and len(reach) <= 10 and int(reach) <= MOST_REACH):
-        raise InvalidRequestError(
-            f"reach is {reach[:20]!r}.", hint=f"Send how many people saw the image or may, up to {MOST_REACH:,}."
-        )
-    if consent not in ("true", "false"):
-        raise InvalidRequestError(f"consent is {consent[:20]!r}.", hint="Send `true` or `false`.")
-    return {"reach": int(reach), "consent": consent == "true"}
 
 
 UploadDep = Annotated[Upload, Depends(read_upload)]

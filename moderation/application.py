@@ -1,8 +1,9 @@
 """Puts the parts together: what the command line, the API and the dashboard all stand on."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 from detectors.faces import FacesDetector
 from detectors.heads import heads_in
@@ -27,7 +28,12 @@ from moderation.events import Outbox
 from moderation.exchanges.service import ExchangeService
 from moderation.fetch import SafeClient
 from moderation.idempotency import Idempotency
+from moderation.jobs.batches import BatchService
+from moderation.jobs.recovery import JobRecovery
+from moderation.jobs.running import JobRunner
+from moderation.jobs.service import JobService, Spool
 from moderation.keys.service import KeyService
+from moderation.leases import Leases
 from moderation.media import MediaLimits
 from moderation.people.gallery import Galleries
 from moderation.people.keys import PersonKeys
@@ -59,6 +65,7 @@ from moderation.storage import ImageStore
 from moderation.takedowns.acting import TakedownDesk
 from moderation.takedowns.desk import ImageDesk
 from moderation.takedowns.service import TakedownService
+from moderation.tasks import Tasks
 from moderation.vault import Vault
 
 
@@ -187,20 +194,9 @@ class Application:
 
     @cached_property
     def chores(self) -> Chores:
-        return Chores(
-            {
-                "events": self.outbox.deliver,
-                "takedown clock": self.takedown_desk.watch,
-                "takedown sweeps": self.takedown_desk.sweep_unfinished,
-                "sessions": self.sessions.forget,
-                "exchanges": self.exchanges.sync_due,
-                "models' figures": self.served_models.write_down,
-                "decisions": self.decisions.release,
-                "rescans": self._rescan,
-            }
-        )
+        return Chores({name: partial(chore, self) for name, chore in CHORES.items()}, Leases(self.database))
 
-    def _rescan(self) -> int:
+    def rescan_step(self) -> int:
         """Plan and work on re-scans for a moment; further processes go on beside."""
         if self.settings.rescan_after_banks:
             self.bank_watch.plan()
@@ -296,6 +292,26 @@ class Application:
         return ReviewerSafety(self.database, self.review_rules)
 
     @cached_property
+    def tasks(self) -> Tasks:
+        return Tasks(self)
+
+    @cached_property
+    def jobs(self) -> JobService:
+        return JobService(self.database, Spool(self.settings), self.policies, self.tasks, self.settings)
+
+    @cached_property
+    def batches(self) -> BatchService:
+        return BatchService(self.jobs)
+
+    @cached_property
+    def runner(self) -> JobRunner:
+        return JobRunner(self.database, self.jobs, self.scans, self.client, self.settings)
+
+    @cached_property
+    def recovery(self) -> JobRecovery:
+        return JobRecovery(self.jobs, self.settings)
+
+    @cached_property
     def keys(self) -> KeyService:
         return KeyService(self.database)
 
@@ -324,3 +340,16 @@ class Application:
     def _check_store(self) -> None:
         if self.policies.get("").keep != "none":
             self.store.check()
+
+
+CHORES: dict[str, Callable[[Application], int]] = {
+    "events": lambda app: app.outbox.deliver(),
+    "takedown clock": lambda app: app.takedown_desk.watch(),
+    "takedown sweeps": lambda app: app.takedown_desk.sweep_unfinished(),
+    "exchanges": lambda app: app.exchanges.sync_due(),
+    "jobs": lambda app: app.recovery.recover(),
+    "sessions": lambda app: app.sessions.forget(),
+    "decisions": lambda app: app.decisions.release(),
+    "rescans": lambda app: app.rescan_step(),
+}
+"""What is due from time to time. The parts are made by the process that runs the chore: a worker's children, not their parent."""

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import structlog
 
+from moderation.leases import Leases
+
 log = structlog.get_logger(__name__)
 
 JITTER = random.Random()
@@ -16,8 +18,9 @@ JITTER = random.Random()
 class Chores:
     """Runs each chore in turn. Each says how much it did; several processes may run the same ones side by side."""
 
-    def __init__(self, chores: Mapping[str, Callable[[], int]]) -> None:
+    def __init__(self, chores: Mapping[str, Callable[[], int]], leases: Leases | None = None) -> None:
         self.chores = chores
+        self.leases = leases
 
     def run(self) -> dict[str, int]:
         """Everything that is due now, and how much that was by chore. One that fails is logged and does not stop the rest."""
@@ -29,6 +32,14 @@ class Chores:
                 log.exception("chore failed", chore=name)
                 done[name] = 0
         return done
+
+    def run_alone(self, name: str) -> int:
+        """One chore, unless another process is at it; how much it did. Its errors are raised, as is KeyError for an unknown one."""
+        chore = self.chores[name]
+        if self.leases is None:
+            return chore()
+        with self.leases.held(f"chore {name}") as is_mine:
+            return chore() if is_mine else 0
 
     @contextmanager
     def running(self, *, every: float) -> Iterator[None]:

@@ -10,7 +10,9 @@ from moderation.commands.console import errors_for_people
 from moderation.commands.evaluate import evaluate
 from moderation.commands.scan import scan
 from moderation.commands.serve import serve
+from moderation.commands.worker import beat, worker
 from moderation.exchanges import commands as exchanges
+from moderation.jobs import commands as jobs
 from moderation.people import commands as people
 from moderation.rescans import commands as rescans
 from moderation.rescans.import_command import import_images
@@ -28,6 +30,8 @@ app.command()(serve)
 app.command()(evaluate)
 app.command()(chores)
 app.command("import")(import_images)
+app.command()(worker)
+app.command()(beat)
 for name, group in (
     ("models", models),
     ("policy", policy),
@@ -40,6 +44,7 @@ for name, group in (
     ("takedowns", takedowns),
     ("reviews", reviews),
     ("rescans", rescans),
+    ("jobs", jobs),
     ("events", events),
     ("db", db),
     ("train", train),

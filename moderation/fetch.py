@@ -125,6 +125,11 @@ class SafeClient:
             ) from error
 
 
+def check_url(url: str) -> None:
+    """Raises FetchError where an address can never be fetched; its host is looked up only when it is."""
+    _parse(url)
+
+
 def shown(url: httpx.URL) -> str:
     """A URL as it may appear in messages and logs: without credentials, query and fragment, at most 200 characters."""
     return f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}{url.path}"[:200]

@@ -10,13 +10,15 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import structlog
+from celery.exceptions import SoftTimeLimitExceeded
 
 from detectors.base import Detector, Finding
 from detectors.image import Image
 from detectors.registry import DETECTORS
 from detectors.runtime import Runtime
-from moderation.errors import ModelError, ModerationError, RateLimitError
+from moderation.errors import ModelError, ModerationError
 from moderation.policy import Policy
+from moderation.turns import Pause, Turns
 
 log = structlog.get_logger(__name__)
 
@@ -29,6 +31,10 @@ UNREAD = "no rule of the policy reads it"
 DECIDED = "the verdict cannot change any more"
 SPARED = (UNREAD, DECIDED)
 """Why a detector is left out of a scan."""
+
+
+def _go_on() -> None:
+    """The pause of an upload: none."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +88,7 @@ class Scanner:
         self._built: dict[str, Detector] = {}
         self._missing: dict[str, ModelError] = {}
         self.concurrency = concurrency
-        self._turns = threading.BoundedSemaphore(concurrency)
-        self._places = concurrency + waiting
-        self._placing = threading.Lock()
+        self.turns = Turns(concurrency, waiting)
         self._building = threading.Lock()
         self._served: Models | None = None
 
@@ -162,30 +166,24 @@ class Scanner:
     @property
     def waiting_places(self) -> int:
         """How many more scans may start or wait."""
-        return self._places
+        return self.turns.places
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
-        """A scan's turn: as many run at once as `concurrency` allows. Raises RateLimitError when too many wait."""
-        self._take_place()
-        try:
-            with self._turns:
-                yield
-        finally:
-            with self._placing:
-                self._places += 1
+    def turn(self, *, bulk: bool = False) -> Iterator[Pause]:
+        """A scan's turn, and what to call between its steps: bulk work lets uploads pass there.
 
-    def _take_place(self) -> None:
-        with self._placing:
-            if not self._places:
-                raise RateLimitError(
-                    "Too many scans wait their turn.",
-                    retry_after=2,
-                    hint="Send it again later, run more processes, or raise PALISADE_SCAN_WAITING.",
-                )
-            self._places -= 1
+        Raises RateLimitError when too many uploads wait, and, there and at pauses, where they leave bulk work no room.
+        """
+        if bulk:
+            with self.turns.bulk() as pause:
+                yield pause
+            return
+        with self.turns.upload():
+            yield _go_on
 
-    def measure(self, image: Image, policy: Policy, context: Context, tenant: str = "default") -> Measured:
+    def measure(
+        self, image: Image, policy: Policy, context: Context, tenant: str = "default", *, pause: Pause = _go_on
+    ) -> Measured:
         """Run the detectors that the policy asks for, cheap ones first. Raises ModelError before any runs."""
         self.check(policy)
         image.features["tenant"] = tenant
@@ -196,6 +194,7 @@ class Scanner:
             if spared:
                 cascade.findings += detector.did_not_measure("skipped", spared)
                 continue
+            pause()
             started = time.perf_counter()
             cascade.findings += self._measured(detector.name, image)
             cascade.ran.add(detector.name)
@@ -245,6 +244,8 @@ class Scanner:
         """The detector's findings, or `failed` ones: one broken detector does not take the others' evidence away."""
         try:
             return detector.detect([image])[0]
+        except SoftTimeLimitExceeded:
+            raise  # a worker's time for the whole scan is over, which is no fault of the detector's
         except Exception as error:
             log.exception("detector failed", detector=detector.name, sha256=image.sha256)
             return detector.did_not_measure("failed", _reason(error))

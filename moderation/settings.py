@@ -271,6 +271,57 @@ class Settings(BaseSettings):
         description="How often a server looks for what is due: events, takedown clocks, exchanges. 0: never; run `palisade chores` instead.",
     )
 
+    # work that is done later
+    broker_url: str = Field(
+        "",
+        description="Redis that tasks are handed to workers through, such as `redis://host:6379/0`; then run `palisade worker` and "
+        "`palisade beat`. Default: the server does them itself, in threads of its own.",
+    )
+    broker_visibility_seconds: int = Field(
+        600, ge=30, description="Seconds after which a task that a worker took and never ended is given to another one."
+    )
+    spool_url: str = Field(
+        "",
+        description="Where images wait for their asynchronous scan, encrypted with PALISADE_IMAGE_KEYS: any fsspec URL that servers "
+        "and workers share. Default: `spool` in the data folder.",
+    )
+    job_most: int = Field(
+        100_000, ge=1, description="Asynchronous scans that may wait; further ones are answered 429 with Retry-After."
+    )
+    job_most_bytes: int = Field(
+        5_000_000_000,
+        ge=1,
+        description="Bytes that may wait in the spool; further ones are answered 429 with Retry-After.",
+    )
+    job_attempts: int = Field(
+        4, ge=1, le=20, description="Times that an asynchronous scan is tried before it is given up or quarantined."
+    )
+    job_losses: int = Field(
+        3, ge=1, le=20, description="Workers that may die over one asynchronous scan before it is quarantined."
+    )
+    job_seconds: int = Field(
+        120, ge=5, description="Longest time that one asynchronous scan may take; 30 s later its process is killed."
+    )
+    job_lease_seconds: int = Field(
+        30,
+        ge=2,
+        description="Seconds without a sign of life after which a worker counts as dead and its scan is given to another.",
+    )
+    job_retry_seconds: float = Field(
+        5.0, gt=0, description="Wait before the second attempt, with jitter; each further wait is four times as long."
+    )
+    job_ring_seconds: float = Field(
+        60.0,
+        gt=0,
+        description="Seconds after which workers are told again of a scan that none has begun: the broker may have lost it.",
+    )
+    job_days: int = Field(
+        30, ge=1, description="Days that asynchronous scans which ended can be asked for; their results stay."
+    )
+    worker_memory_mb: int = Field(
+        4_000, ge=200, description="Resident memory above which a worker's process is replaced after its task."
+    )
+
     # fetching URLs
     fetch_seconds: float = Field(10.0, gt=0, description="Longest time that fetching one URL may take, in seconds.")
     fetch_redirects: int = Field(
@@ -320,6 +371,11 @@ class Settings(BaseSettings):
     def people_storage(self) -> str:
         """The fsspec URL that people's keys are kept under."""
         return self.people_storage_url or (self.data_dir / "people").as_uri()
+
+    @property
+    def spool(self) -> str:
+        """The fsspec URL that images wait under."""
+        return self.spool_url or (self.data_dir / "spool").as_uri()
 
     @property
     def storage(self) -> str:

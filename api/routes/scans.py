@@ -2,16 +2,20 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Header, Query, Response
 
 from api.dependencies import ApplicationDep, CallerDep, ScansDep
 from api.metrics import DETECTOR_FAILURES, DETECTOR_SECONDS, REFUSED, SCAN_SECONDS, SCANS
+from api.schemas.jobs import JobAnswer
 from api.schemas.scans import BatchAnswer, BatchItem, ErrorAnswer, ErrorBody, ScanAnswer
-from api.uploads import CONTEXT_LIMITS, MOST_REACH, BatchDep, UploadDep
+from api.uploads import BatchDep, UploadDep
 from moderation.application import Application
 from moderation.errors import ModerationError
+from moderation.jobs.records import Order
+from moderation.scans.context import CONTEXT_LIMITS, MOST_REACH
 from moderation.scans.service import ScanService, Upload
 from moderation.tables import Scan
 
@@ -69,24 +73,39 @@ BATCH_BODY = {
 }
 
 
-@router.post("", status_code=201, response_model=ScanAnswer, responses=ERRORS, openapi_extra=SCAN_BODY)
+@router.post(
+    "",
+    status_code=201,
+    response_model=ScanAnswer,
+    responses={**ERRORS, 202: {"model": JobAnswer, "description": "Taken; `Location` says where it is told of."}},
+    openapi_extra=SCAN_BODY,
+)
 def create_scan(
     upload: UploadDep,
     caller: CallerDep,
     app: ApplicationDep,
-    scans: ScansDep,
     idempotency_key: Annotated[str | None, Header(description="Send it again to get the same answer.")] = None,
+    later: Annotated[
+        bool, Query(alias="async", description="Answer at once with a job; the scan is told by event and polling.")
+    ] = False,
 ) -> Response:
     """Scan one image: a multipart form, the bare bytes, or a URL that is fetched for you.
 
-    With a bare body the context goes into the query: `?external_id=…&surface=…&policy=…`.
+    With a bare body the context goes into the query: `?external_id=…&surface=…&policy=…`. With `?async=true` the answer is
+    202 and a job, which `GET /v1/jobs/{job_id}` and the event `scan.finished` tell of; 429 where too much waits already.
     """
+
+    def work() -> str:
+        return (
+            _submit(app, caller.tenant, upload) if later else _scan(app.scans, caller.tenant, upload).model_dump_json()
+        )
+
     if idempotency_key is None:
-        return _created(_scan(scans, caller.tenant, upload).model_dump_json())
-    fingerprint = hashlib.sha256(
-        upload.data + json.dumps([upload.context.as_mapping(), upload.policy]).encode()
-    ).hexdigest()
-    return _created(_once(app, caller.tenant, idempotency_key, fingerprint, upload))
+        return _taken(work()) if later else _created(work())
+    said = [upload.context.as_mapping(), upload.policy, *([upload.url, "later"] if later else [])]
+    fingerprint = hashlib.sha256(upload.data + json.dumps(said).encode()).hexdigest()
+    answer = _once(app, caller.tenant, idempotency_key, fingerprint, work)
+    return _taken(answer) if later else _created(answer)
 
 
 @router.post("/batch", response_model=BatchAnswer, responses=ERRORS, openapi_extra=BATCH_BODY)
@@ -111,18 +130,42 @@ def _batch_item(scans: ScanService, tenant: str, number: int, upload: Upload) ->
         return BatchItem(index=number, name=upload.name, error=ErrorBody(**error.as_dict()))
 
 
-def _once(app: Application, tenant: str, key: str, fingerprint: str, upload: Upload) -> str:
-    """The answer of a request under an idempotency key: the stored one, or a new scan's."""
+def _once(app: Application, tenant: str, key: str, fingerprint: str, work: Callable[[], str]) -> str:
+    """The answer of a request under an idempotency key: the stored one, or that of the work, done now."""
     stored = app.idempotency.begin(tenant, key, fingerprint)
     if stored is not None:
         return stored
     try:
-        answer = _scan(app.scans, tenant, upload).model_dump_json()
+        answer = work()
     except BaseException:
         app.idempotency.abandon(tenant, key)
         raise
     app.idempotency.complete(tenant, key, answer)
     return answer
+
+
+def _submit(app: Application, tenant: str, upload: Upload) -> str:
+    order = Order(
+        upload.data,
+        upload.url,
+        upload.name,
+        upload.content_type,
+        upload.context,
+        upload.policy,
+        reach=upload.reach,
+        consent=upload.consent,
+    )
+    try:
+        job = app.jobs.submit(tenant, order)
+    except ModerationError as error:
+        REFUSED.labels(error.error_code).inc()
+        raise
+    return JobAnswer.of(job, None).model_dump_json()
+
+
+def _taken(answer: str) -> Response:
+    place = f"/v1/jobs/{json.loads(answer)['id']}"
+    return Response(answer, status_code=202, media_type="application/json", headers={"Location": place})
 
 
 def _scan(scans: ScanService, tenant: str, upload: Upload) -> ScanAnswer:

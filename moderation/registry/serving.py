@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from detectors.base import Detector, Finding
-from moderation.errors import ModerationError
+from moderation.errors import ModerationError, StorageError
 from moderation.registry.records import FLAGGED, Day, Registered, bin_of
 from moderation.registry.repository import ModelRepository
 from moderation.registry.service import KINDS, ModelRegistry
@@ -19,6 +19,9 @@ from moderation.tables import utc_now
 log = structlog.get_logger(__name__)
 
 REFRESH_SECONDS = 5.0
+
+WRITE_SECONDS = 30.0
+"""How long a process counts before it writes down what models said; a process that ends loses as much."""
 SERVED = ("shadow", "canary", "active")
 
 
@@ -46,6 +49,7 @@ class ServedModels:
         self._loading = threading.Lock()
         self._days: dict[tuple[str, str], Day] = {}
         self._counting = threading.Lock()
+        self._written = clock()
 
     def choose(self, name: str, sha256: str) -> Detector | None:
         """The registered model that measures an image; None for the shipped one. The same image always meets the same."""
@@ -72,6 +76,15 @@ class ServedModels:
         fpr = _lowest(findings)
         if name not in KINDS or fpr is None:
             return
+        self._count(name, fpr, findings, shadowed)
+        if self.clock() - self._written >= WRITE_SECONDS:
+            self._written = self.clock()
+            try:
+                self.write_down()
+            except ModerationError as error:
+                log.error("what models said is not written down yet", reason=error.message)
+
+    def _count(self, name: str, fpr: float, findings: Sequence[Finding], shadowed: Sequence[Finding] | None) -> None:
         with self._counting:
             day = self._day(name, next(f.model or "" for f in findings if f.fpr is not None))
             day.histogram[bin_of(fpr)] += 1
@@ -93,7 +106,7 @@ class ServedModels:
         return self._days[key]
 
     def write_down(self) -> int:
-        """Write what was counted to the database; how many rows. What cannot be written is counted on."""
+        """Write what was counted to the database; how many rows. What cannot be written is counted on: raises StorageError."""
         with self._counting:
             days, self._days = self._days, {}
         if not days:
@@ -101,11 +114,11 @@ class ServedModels:
         try:
             with self.registry.database.write() as session:
                 ModelRepository(session).note(list(days.values()))
-        except Exception:
+        except Exception as error:
             with self._counting:
                 for key, day in days.items():
                     self._days[key] = _sum(day, self._days.get(key))
-            raise
+            raise StorageError(f"What models said cannot be written: {type(error).__name__}.") from error
         return len(days)
 
     def _current(self) -> _Shelf:

@@ -3,11 +3,12 @@
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+from sqlalchemy.orm import Session
 
 from detectors.base import Finding
 from detectors.embedding import EmbeddingDetector
@@ -26,6 +27,10 @@ from moderation.scanner import WHOLE, Context, Measured, Scanner, image_facts
 from moderation.scans.repository import ScanRepository
 from moderation.storage import ImageStore
 from moderation.tables import Measurement, Scan, StoredImage, new_id, utc_now
+from moderation.turns import Pause
+
+Also = Callable[[Session, Scan], None]
+"""What else is done in the transaction that remembers a scan."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class Upload:
     """An image file as a host sent it, with what was said of it. `policy` is a name, '' for the default.
 
     reach: how many people saw it or may, 0 where the host does not say. consent: whether it may be used for training.
+    url: where the bytes are yet to be fetched from, for a scan that is done later; '' where they are `data`.
     """
 
     data: bytes
@@ -59,6 +65,7 @@ class Upload:
     policy: str = ""
     reach: int = 0
     consent: bool = False
+    url: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,11 +101,12 @@ class ScanService:
         self.limits = limits
         self.intake = intake
 
-    def scan(self, tenant: str, upload: Upload) -> Scan:
+    def scan(self, tenant: str, upload: Upload, *, bulk: bool = False, also: Also | None = None) -> Scan:
         """Judge an upload and remember it.
 
         The same bytes under the same models are not measured again: their findings are judged anew, since the policy
-        or the host's context may be another. Raises MediaError, PolicyError, ModelError, StorageError.
+        or the host's context may be another. bulk: let uploads pass. also: is called in the transaction that remembers the
+        scan; where it raises, nothing is remembered. Raises MediaError, PolicyError, ModelError, StorageError.
         """
         started = time.perf_counter()
         policy = self.policies.get(upload.policy)
@@ -110,14 +118,14 @@ class ScanService:
             facts = self._measured_before(tenant, sha256, models, plan)
         opened: Image | None = None
         if facts is None:
-            with self.scanner.turn():
-                opened, measured, timings = self._measure(tenant, upload, policy, context)
+            with self.scanner.turn(bulk=bulk) as pause:
+                opened, measured, timings = self._measure(tenant, upload, policy, context, pause)
             plan = WHOLE if measured.is_whole else plan
             facts = _Facts(sha256, image_facts(opened), measured.findings, timings, opened.warnings, models, plan)
         verdict = policy.decide(facts.findings, context, facts.image)
         kept = self._keep(policy, verdict, tenant, sha256, upload.data)
         facts = replace(facts, timings={**facts.timings, "total": round((time.perf_counter() - started) * 1000, 2)})
-        return self._remember(tenant, upload, facts, verdict, opened=opened, kept=kept)
+        return self._remember(tenant, upload, facts, verdict, opened=opened, kept=kept, also=also)
 
     def find(self, tenant: str, scan_id: str) -> Scan:
         """Raises NotFoundError."""
@@ -166,12 +174,12 @@ class ScanService:
         return _Facts(sha256, stored_facts(image), findings, {}, tuple(measurement.warnings), models, plan)
 
     def _measure(
-        self, tenant: str, upload: Upload, policy: Policy, context: Context
+        self, tenant: str, upload: Upload, policy: Policy, context: Context, pause: Pause
     ) -> tuple[Image, Measured, dict[str, float]]:
         started = time.perf_counter()
         image = media.open(upload.data, self.limits, name=upload.name, content_type=upload.content_type)
         opened = round((time.perf_counter() - started) * 1000, 2)
-        measured = self.scanner.measure(image, policy, context, tenant)
+        measured = self.scanner.measure(image, policy, context, tenant, pause=pause)
         return image, measured, {"open": opened, **measured.timings}
 
     def _keep(self, policy: Policy, verdict: Verdict, tenant: str, sha256: str, data: bytes) -> bool:
@@ -181,7 +189,15 @@ class ScanService:
         return keeps
 
     def _remember(
-        self, tenant: str, upload: Upload, facts: _Facts, verdict: Verdict, *, opened: Image | None, kept: bool
+        self,
+        tenant: str,
+        upload: Upload,
+        facts: _Facts,
+        verdict: Verdict,
+        *,
+        opened: Image | None,
+        kept: bool,
+        also: Also | None,
     ) -> Scan:
         with self.database.write() as session:
             repository = ScanRepository(session, tenant)
@@ -213,6 +229,8 @@ class ScanService:
             session.flush()
             note_matches(session, tenant, image.id, scan.id, facts.findings)
             self.intake.take(session, tenant, scan)
+            if also:
+                also(session, scan)
         return scan
 
     @staticmethod

@@ -5,6 +5,7 @@ from moderation.tables.audit import AuditRecord, Event
 from moderation.tables.banks import Bank, BankEntry, BankEntryDay, BankMatch, BankState
 from moderation.tables.base import DEFAULT_TENANT, Base, new_id, utc_now
 from moderation.tables.exchanges import Exchange
+from moderation.tables.jobs import Batch, Job, Lease
 from moderation.tables.people import FaceTemplate, PeopleGallery, Person, PersonEvent
 from moderation.tables.registry import DetectorModel, ModelDay
 from moderation.tables.rescans import RescanFailure, RescanPlan, RescanShard
@@ -26,6 +27,7 @@ __all__ = [
     "BankMatch",
     "BankState",
     "Base",
+    "Batch",
     "CaseExclusion",
     "CaseImage",
     "CounterNotice",
@@ -35,6 +37,8 @@ __all__ = [
     "Exchange",
     "FaceTemplate",
     "IdempotencyKey",
+    "Job",
+    "Lease",
     "Measurement",
     "ModelDay",
     "Notice",

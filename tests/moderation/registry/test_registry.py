@@ -13,7 +13,7 @@ from detectors.errors import ModelError
 from detectors.runtime import Runtime
 from detectors.synthetic import WEIGHTS, SyntheticDetector
 from moderation.database import Database
-from moderation.errors import ConflictError, InvalidRequestError, NotFoundError
+from moderation.errors import ConflictError, InvalidRequestError, NotFoundError, StorageError
 from moderation.registry import service as module
 from moderation.registry.records import EDGES, Day, bin_of, failed_gates, stability
 from moderation.registry.repository import ModelRepository
@@ -259,12 +259,23 @@ def test_disagreement_and_drift_are_counted_by_day(registry: ModelRegistry, data
     assert [drift.psi for drift in registry.drift("synthetic") if drift.model == "synthetic@b"] == [None]
 
 
+def test_a_process_writes_down_by_itself(registry: ModelRegistry) -> None:
+    now = [0.0]
+    served = ServedModels(registry, clock=lambda: now[0])
+    served.note("synthetic", [finding(0.5, "synthetic@a")], None)
+    assert registry.drift("synthetic") == []
+    now[0] += 31
+    served.note("synthetic", [finding(0.5, "synthetic@a")], None)
+
+    assert registry.drift("synthetic")[0].images == 2
+
+
 def test_what_cannot_be_written_is_counted_on(registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     served = ServedModels(registry)
     served.note("synthetic", [finding(0.5, "synthetic@a")], None)
     with monkeypatch.context() as broken:
         broken.setattr(ModelRepository, "note", lambda *_: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
+        with pytest.raises(StorageError, match="ZeroDivisionError"):
             served.write_down()
     served.note("synthetic", [finding(0.5, "synthetic@a")], None)
 

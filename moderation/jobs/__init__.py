@@ -1,0 +1,1 @@
+"""Asynchronous scans: accepted at once, done by workers, told by event."""
