@@ -136,6 +136,14 @@ class Outbox:
         return int(result.rowcount)  # type: ignore[attr-defined]
 
 
+def waiting(session: Session) -> tuple[int, datetime | None, int]:
+    """Of every tenant: events that wait, when the oldest of them was made, and how many were given up."""
+    pending = sa.select(sa.func.count(), sa.func.min(Event.created_at)).where(Event.next_at.is_not(None))
+    count, oldest = session.execute(pending).one()
+    lost = sa.select(sa.func.count()).where(Event.next_at.is_(None), Event.delivered_at.is_(None))
+    return count, oldest, session.scalar(lost) or 0
+
+
 def body_of(event: Event) -> str:
     """What is sent: `type`, `timestamp`, `tenant` and `data`."""
     said = {

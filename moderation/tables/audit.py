@@ -3,10 +3,12 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Index, String, Text
+from sqlalchemy import Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from moderation.tables.base import Base, CreatedMixin, TenantMixin, new_id
+
+GIVEN_UP = text("next_at IS NULL AND delivered_at IS NULL")
 
 
 class AuditRecord(TenantMixin, CreatedMixin, Base):
@@ -33,7 +35,11 @@ class Event(TenantMixin, CreatedMixin, Base):
     """
 
     __tablename__ = "events"
-    __table_args__ = (Index("ix_events_next_at", "next_at"), Index("ix_events_tenant", "tenant_id", "id"))
+    __table_args__ = (
+        Index("ix_events_next_at", "next_at"),
+        Index("ix_events_tenant", "tenant_id", "id"),
+        Index("ix_events_given_up", "id", postgresql_where=GIVEN_UP, sqlite_where=GIVEN_UP),
+    )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True, default=lambda: new_id("evt"))
     kind: Mapped[str] = mapped_column(String(60))

@@ -1,0 +1,24 @@
+"""An index on events that were given up, which monitoring counts at each scrape.
+
+Revision: 0005
+Follows: 0004
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+NAME = "ix_events_given_up"
+GIVEN_UP = sa.text("next_at IS NULL AND delivered_at IS NULL")
+
+
+def upgrade() -> None:
+    op.create_index(NAME, "events", ["id"], postgresql_where=GIVEN_UP, sqlite_where=GIVEN_UP)
+
+
+def downgrade() -> None:
+    op.drop_index(NAME, "events")
