@@ -11,6 +11,7 @@ from api.auth import Gate
 from api.errors import add_error_handlers
 from api.middleware import BodyLimit, RequestTimes
 from api.routes import banks, events, health, images, people, prompts, scans, takedowns
+from moderation import tracing
 from moderation.application import Application
 
 log = structlog.get_logger(__name__)
@@ -33,6 +34,7 @@ def create_app(application: Application) -> FastAPI:
         with application.chores.running(every=application.settings.chores_seconds):
             yield
         application.database.close()
+        tracing.stop()
 
     app = FastAPI(
         title="Palisade",

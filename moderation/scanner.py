@@ -15,6 +15,7 @@ from detectors.base import Detector, Finding
 from detectors.image import Image
 from detectors.registry import DETECTORS
 from detectors.runtime import Runtime
+from moderation import tracing
 from moderation.errors import ModelError, ModerationError, RateLimitError
 from moderation.policy import Policy
 
@@ -179,7 +180,8 @@ class Scanner:
                 cascade.findings += detector.did_not_measure("skipped", spared)
                 continue
             started = time.perf_counter()
-            cascade.findings += self._run(self.detector(detector.name), image)
+            with tracing.span(f"detector {detector.name}"):
+                cascade.findings += self._run(self.detector(detector.name), image)
             cascade.ran.add(detector.name)
             timings[detector.name] = round((time.perf_counter() - started) * 1000, 2)
         return Measured(tuple(cascade.findings), timings)

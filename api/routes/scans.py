@@ -10,6 +10,7 @@ from api.dependencies import ApplicationDep, CallerDep, ScansDep
 from api.metrics import DETECTOR_FAILURES, DETECTOR_SECONDS, REFUSED, SCAN_SECONDS, SCANS
 from api.schemas.scans import BatchAnswer, BatchItem, ErrorAnswer, ErrorBody, ScanAnswer
 from api.uploads import CONTEXT_LIMITS, BatchDep, UploadDep
+from moderation import tracing
 from moderation.application import Application
 from moderation.errors import ModerationError
 from moderation.scans.service import ScanService, Upload
@@ -116,7 +117,9 @@ def _once(app: Application, tenant: str, key: str, fingerprint: str, upload: Upl
 
 def _scan(scans: ScanService, tenant: str, upload: Upload) -> ScanAnswer:
     try:
-        scan = scans.scan(tenant, upload)
+        with tracing.span("scan", tenant=tenant) as span:
+            scan = scans.scan(tenant, upload)
+            span.note(scan=scan.id, action=scan.action, reused=scan.reused)
     except ModerationError as error:
         REFUSED.labels(error.error_code).inc()
         raise

@@ -32,6 +32,7 @@ class Event(TenantMixin, CreatedMixin, Base):
     """Something that the host is to be told, written in the transaction that made it so (transactional outbox).
 
     next_at: when it is delivered next, None once it is delivered or given up. attempts, error: how that went so far.
+    traceparent: the span that it was made in (W3C Trace Context), '' where nothing was traced.
     """
 
     __tablename__ = "events"
@@ -48,3 +49,4 @@ class Event(TenantMixin, CreatedMixin, Base):
     delivered_at: Mapped[datetime | None]
     attempts: Mapped[int] = mapped_column(default=0)
     error: Mapped[str] = mapped_column(Text, default="")
+    traceparent: Mapped[str] = mapped_column(String(55), default="", server_default="")
