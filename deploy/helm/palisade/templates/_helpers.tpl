@@ -16,7 +16,6 @@ envFrom:
 {{- end }}
 
 {{- define "palisade.pod" -}}
-serviceAccountName: {{ .Release.Name }}-palisade
 automountServiceAccountToken: false
 {{- with .Values.image.pullSecrets }}
 imagePullSecrets:
