@@ -77,3 +77,28 @@ def test_nginx_takes_the_configuration(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     assert "warn" not in done.stderr
+
+
+@pytest.mark.parametrize("page", ["README.md", "scaling.md"])
+def test_commands_in_the_pages_exist(page: str) -> None:
+    text = (DEPLOY / page).read_text()
+    inline = re.findall(r"`palisade ([a-z][^`]*)`", text)
+    blocks = re.findall(
+        r"(?m)(?:^|bin/|&& |api )palisade ((?:db|models|keys|events|people|takedowns|exchanges) [^#\n]+)", text
+    )
+
+    assert [words for words in inline + blocks if not is_command(words.split())] == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "scaling.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    links = re.findall(r"\]\(((?!http)[^)#]+)", (DEPLOY / page).read_text())
+
+    assert [link for link in links if not (DEPLOY / link).exists()] == []
+
+
+def test_every_alert_has_a_first_look() -> None:
+    alerts = re.findall(r"- alert: (\w+)", (DEPLOY / "monitoring" / "alerts.yaml").read_text())
+    text = (DEPLOY / "README.md").read_text()
+
+    assert [name for name in alerts if name not in text] == []
