@@ -22,7 +22,7 @@ class Span:
     def __init__(self, span: Any = None) -> None:
         self._span = span
 
-    def note(self, name: str = "", **attributes: Value) -> None:
+    def note(self, name: str = "", /, **attributes: Value) -> None:
         """Say what is known by now: a better name, and `palisade.…` attributes."""
         if self._span is None:
             return
