@@ -6,6 +6,7 @@ import api.app
 import dashboard.app
 from api.app import FORM_OVERHEAD
 from api.middleware import BodyLimit
+from moderation import tracing
 from moderation.application import Application
 from moderation.logs import configure_logs
 from moderation.settings import settings
@@ -33,4 +34,5 @@ class Server:
 def create_app() -> ASGIApp:
     """The server of this process's settings: the factory that `palisade serve` gives to Uvicorn."""
     configure_logs(settings().log_level)
+    tracing.start(settings().otlp_endpoint)
     return Server(Application(settings()))

@@ -25,6 +25,7 @@ from api.routes import (
     scans,
     takedowns,
 )
+from moderation import tracing
 from moderation.application import Application
 from moderation.embedded import tell_of_all, working
 
@@ -50,6 +51,7 @@ def create_app(application: Application) -> FastAPI:
                 tell_of_all(application)
             yield
         application.database.close()
+        tracing.stop()
 
     app = FastAPI(
         title="Palisade",

@@ -7,6 +7,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import error_response
 from api.metrics import REQUEST_SECONDS
+from moderation import tracing
 
 
 class BodyLimit:
@@ -59,7 +60,7 @@ class _TooLarge(BaseException):
 
 
 class RequestTimes:
-    """Observes how long requests take, by route and status."""
+    """Observes how long requests take, by route and status, and traces them, below the trace that the client says."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -76,8 +77,16 @@ class RequestTimes:
                 status = message["status"]
             await send(message)
 
+        parent = dict(scope["headers"]).get(b"traceparent", b"").decode("latin-1")
         try:
-            await self.app(scope, receive, watched)
+            with tracing.span("request", parent=parent) as span:
+                await self.app(scope, receive, watched)
+                span.note(f"{scope['method']} {_route(scope)}", status=status)
         finally:
-            route = getattr(scope.get("route"), "path", "other")
+            route = _route(scope)
             REQUEST_SECONDS.labels(scope["method"], route, str(status)).observe(time.perf_counter() - started)
+
+
+def _route(scope: Scope) -> str:
+    """The route's pattern, never the path: paths hold ids."""
+    return getattr(scope.get("route"), "path", "other")

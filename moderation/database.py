@@ -78,15 +78,20 @@ class Database:
             self._turn.release()
 
     def migrate(self) -> None:
-        """Bring the schema forward to the newest version."""
+        """Bring the schema forward to the newest version. One that a newer version of Palisade made is left as it is."""
         with self.engine.begin() as connection:
+            if (MigrationContext.configure(connection).get_current_revision() or "") > newest_revision():
+                return
             config = migration_config()
             config.attributes["connection"] = connection
             alembic.command.upgrade(config, "head")
 
     def check_schema(self) -> None:
-        """Raises SchemaError when the schema is not the newest, DatabaseError when the database does not answer."""
-        head = ScriptDirectory.from_config(migration_config()).get_current_head()
+        """Raises SchemaError when the schema is older than this version, DatabaseError when the database does not answer.
+
+        A newer one is fine: while a release rolls out, old processes go on under its schema, which only adds to theirs.
+        """
+        head = newest_revision()
         try:
             with self.engine.connect() as connection:
                 current = MigrationContext.configure(connection).get_current_revision()
@@ -95,7 +100,7 @@ class Database:
                 f"The database {self.engine.url.render_as_string()} does not answer: {type(error.orig).__name__}.",
                 hint="Is it running, and is PALISADE_DATABASE_URL right?",
             ) from error
-        if current != head:
+        if (current or "") < head:
             raise SchemaError(
                 f"The database's schema is at {current or 'nothing'}, this version needs {head}.",
                 hint="Run `palisade db upgrade`.",
@@ -103,6 +108,11 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def newest_revision() -> str:
+    """The schema's revision that this version was written for. Revisions are numbers of four digits, so they sort."""
+    return ScriptDirectory.from_config(migration_config()).get_current_head() or ""
 
 
 def migration_config() -> alembic.config.Config:

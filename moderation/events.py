@@ -13,6 +13,7 @@ import structlog
 from sqlalchemy.orm import Session
 from standardwebhooks import Webhook
 
+from moderation import tracing
 from moderation.database import Database
 from moderation.errors import FetchError, SettingsError
 from moderation.fetch import SafeClient
@@ -45,6 +46,7 @@ def add(session: Session, tenant: str, kind: str, payload: dict[str, Any], *, no
         next_at=now,
         attempts=0,
         error="",
+        traceparent=tracing.traceparent(),
     )
     session.add(event)
     return event
@@ -80,7 +82,9 @@ class Outbox:
         return events
 
     def _deliver(self, event: Event, now: datetime) -> bool:
-        error = self._send(event)
+        with tracing.span("webhook", parent=event.traceparent, event=event.id, kind=event.kind) as span:
+            error = self._send(event)
+            span.note(attempt=event.attempts, delivered=not error)
         with self.database.write() as session:
             kept = session.get(Event, event.id)
             if kept is None:
@@ -112,7 +116,9 @@ class Outbox:
 
     def _headers(self, event_id: str, body: str) -> dict[str, str]:
         moment = utc_now()
+        trace = tracing.traceparent()
         return {
+            **({"traceparent": trace} if trace else {}),
             "content-type": "application/json",
             "webhook-id": event_id,
             "webhook-timestamp": str(int(moment.timestamp())),
@@ -134,6 +140,14 @@ class Outbox:
         with self.database.write() as session:
             result = session.execute(again.values(next_at=utc_now(), attempts=0, delivered_at=None))
         return int(result.rowcount)  # type: ignore[attr-defined]
+
+
+def waiting(session: Session) -> tuple[int, datetime | None, int]:
+    """Of every tenant: events that wait, when the oldest of them was made, and how many were given up."""
+    pending = sa.select(sa.func.count(), sa.func.min(Event.created_at)).where(Event.next_at.is_not(None))
+    count, oldest = session.execute(pending).one()
+    lost = sa.select(sa.func.count()).where(Event.next_at.is_(None), Event.delivered_at.is_(None))
+    return count, oldest, session.scalar(lost) or 0
 
 
 def body_of(event: Event) -> str:

@@ -16,6 +16,7 @@ from detectors.base import Detector, Finding
 from detectors.image import Image
 from detectors.registry import DETECTORS
 from detectors.runtime import Runtime
+from moderation import tracing
 from moderation.errors import ModelError, ModerationError
 from moderation.policy import Policy
 from moderation.turns import Pause, Turns
@@ -196,7 +197,8 @@ class Scanner:
                 continue
             pause()
             started = time.perf_counter()
-            cascade.findings += self._measured(detector.name, image)
+            with tracing.span(f"detector {detector.name}"):
+                cascade.findings += self._measured(detector.name, image)
             cascade.ran.add(detector.name)
             timings[detector.name] = round((time.perf_counter() - started) * 1000, 2)
         return Measured(tuple(cascade.findings), timings)

@@ -146,6 +146,11 @@ class Settings(BaseSettings):
     max_batch_bytes: int = Field(200_000_000, ge=1, description="Largest batch request, in bytes.")
     idempotency_hours: int = Field(24, ge=1, description="How long an `Idempotency-Key` is remembered, in hours.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    otlp_endpoint: str = Field(
+        "",
+        description="Where traces go, over HTTP, such as `http://collector:4318`; needs the extra `otel`. "
+        "Default: nowhere, and nothing is traced.",
+    )
 
     # banks
     bank_shards: Annotated[tuple[str, ...], NoDecode] = Field(

@@ -18,7 +18,13 @@ class EncryptedFiles:
 
     def __init__(self, url: str, vault: Vault | None, *, place: str, no_key: tuple[str, str]) -> None:
         self.vault = vault
-        self.files, self.root = fsspec.core.url_to_fs(url)
+        try:
+            self.files, self.root = fsspec.core.url_to_fs(url)
+        except (ImportError, ValueError) as error:
+            raise StorageError(
+                f"{place} names a store that is not installed: {error}.",
+                hint="For s3:// run `pip install 'palisade[s3]'`.",
+            ) from None
         self.place = place
         self.no_key = no_key
 

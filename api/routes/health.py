@@ -4,9 +4,10 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from api.dependencies import ApplicationDep
+from api.metrics import exposition
 
 router = APIRouter(tags=["operation"])
 
@@ -26,6 +27,6 @@ def readyz(app: ApplicationDep) -> JSONResponse:
 
 
 @router.get("/metrics", response_class=Response)
-def metrics() -> Response:
-    """Counters and histograms for Prometheus."""
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+def metrics(app: ApplicationDep) -> Response:
+    """What this process counted, and what waits in the database, for Prometheus."""
+    return Response(exposition(app.database), media_type=CONTENT_TYPE_LATEST)

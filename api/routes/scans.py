@@ -12,6 +12,7 @@ from api.metrics import DETECTOR_FAILURES, DETECTOR_SECONDS, REFUSED, SCAN_SECON
 from api.schemas.jobs import JobAnswer
 from api.schemas.scans import BatchAnswer, BatchItem, ErrorAnswer, ErrorBody, ScanAnswer
 from api.uploads import BatchDep, UploadDep
+from moderation import tracing
 from moderation.application import Application
 from moderation.errors import ModerationError
 from moderation.jobs.records import Order
@@ -170,7 +171,9 @@ def _taken(answer: str) -> Response:
 
 def _scan(scans: ScanService, tenant: str, upload: Upload) -> ScanAnswer:
     try:
-        scan = scans.scan(tenant, upload)
+        with tracing.span("scan", tenant=tenant) as span:
+            scan = scans.scan(tenant, upload)
+            span.note(scan=scan.id, action=scan.action, reused=scan.reused)
     except ModerationError as error:
         REFUSED.labels(error.error_code).inc()
         raise

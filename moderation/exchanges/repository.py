@@ -30,6 +30,11 @@ class ExchangeRepository:
         return self.session.scalars(query).all()
 
 
+def followed(session: Session) -> Sequence[Exchange]:
+    """The exchanges, of every tenant, that are synchronised by themselves."""
+    return session.scalars(sa.select(Exchange).where(Exchange.every_seconds > 0).order_by(Exchange.id)).all()
+
+
 def due(session: Session, now: datetime) -> list[tuple[str, str]]:
     """Tenant and name of the exchanges, of every tenant, that are to be synchronised now."""
     query = sa.select(Exchange).where(

@@ -3,10 +3,12 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Index, String, Text
+from sqlalchemy import Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from moderation.tables.base import Base, CreatedMixin, TenantMixin, new_id
+
+GIVEN_UP = text("next_at IS NULL AND delivered_at IS NULL")
 
 
 class AuditRecord(TenantMixin, CreatedMixin, Base):
@@ -30,10 +32,15 @@ class Event(TenantMixin, CreatedMixin, Base):
     """Something that the host is to be told, written in the transaction that made it so (transactional outbox).
 
     next_at: when it is delivered next, None once it is delivered or given up. attempts, error: how that went so far.
+    traceparent: the span that it was made in (W3C Trace Context), '' where nothing was traced.
     """
 
     __tablename__ = "events"
-    __table_args__ = (Index("ix_events_next_at", "next_at"), Index("ix_events_tenant", "tenant_id", "id"))
+    __table_args__ = (
+        Index("ix_events_next_at", "next_at"),
+        Index("ix_events_tenant", "tenant_id", "id"),
+        Index("ix_events_given_up", "id", postgresql_where=GIVEN_UP, sqlite_where=GIVEN_UP),
+    )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True, default=lambda: new_id("evt"))
     kind: Mapped[str] = mapped_column(String(60))
@@ -42,3 +49,4 @@ class Event(TenantMixin, CreatedMixin, Base):
     delivered_at: Mapped[datetime | None]
     attempts: Mapped[int] = mapped_column(default=0)
     error: Mapped[str] = mapped_column(Text, default="")
+    traceparent: Mapped[str] = mapped_column(String(55), default="", server_default="")

@@ -134,6 +134,13 @@ def to_warn(session: Session, before: datetime) -> Sequence[Notice]:
     return session.scalars(query.order_by(Notice.due_at).with_for_update(skip_locked=True)).all()
 
 
+def running_clocks(session: Session) -> tuple[int, datetime | None]:
+    """How many notices' clocks run, of every tenant, and when the first is due."""
+    query = sa.select(sa.func.count(), sa.func.min(Notice.due_at)).where(Notice.state.in_(("valid", "accepted")))
+    count, due = session.execute(query).one()
+    return count, due
+
+
 def unswept(session: Session) -> Sequence[tuple[str, str]]:
     """Tenant and id of accepted notices whose sweep was not finished."""
     query = sa.select(Notice.tenant_id, Notice.id).where(Notice.state == "accepted", Notice.swept_at.is_(None))

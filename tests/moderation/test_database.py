@@ -76,3 +76,21 @@ def test_a_database_that_does_not_answer_is_said_to_and_shows_no_password() -> N
 
     assert refusal.value.http_status == 503
     assert "hunter2" not in refusal.value.message
+
+
+def test_a_schema_of_a_newer_version_is_fine_and_left_alone(database: Database) -> None:
+    with database.engine.begin() as connection:
+        connection.execute(sa.text("update alembic_version set version_num = '9999'"))
+
+    database.check_schema()
+    database.migrate()
+
+    with database.engine.connect() as connection:
+        assert connection.scalar(sa.text("select version_num from alembic_version")) == "9999"
+
+
+def test_revisions_are_numbers_that_sort() -> None:
+    scripts = list(ScriptDirectory.from_config(migration_config()).walk_revisions())
+
+    assert all(script.revision.isdigit() and len(script.revision) == 4 for script in scripts)
+    assert all((script.down_revision or "") < script.revision for script in scripts)

@@ -78,3 +78,10 @@ def test_the_same_image_may_be_kept_by_many_at_once(store: ImageStore, tmp_path:
 
     assert store.get("t", SHA) == b"pixels" * 10_000
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [SHA]
+
+
+@pytest.mark.parametrize("url", ["gs://bucket/kept", "nonsense://bucket/kept"])
+def test_a_store_whose_library_is_not_installed_is_said(url: str) -> None:
+    with pytest.raises(StorageError, match="PALISADE_STORAGE_URL names a store that is not installed") as refusal:
+        ImageStore(url, None)
+    assert "palisade[s3]" in refusal.value.hint
