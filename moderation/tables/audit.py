@@ -39,7 +39,7 @@ class Event(TenantMixin, CreatedMixin, Base):
     __table_args__ = (
         Index("ix_events_next_at", "next_at"),
         Index("ix_events_tenant", "tenant_id", "id"),
-        Index("ix_events_given_up", "id", postgresql_where=GIVEN_UP, sqlite_where=GIVEN_UP),
+        Index("ix_events_given_up", "next_at", "delivered_at", postgresql_where=GIVEN_UP, sqlite_where=GIVEN_UP),
     )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True, default=lambda: new_id("evt"))

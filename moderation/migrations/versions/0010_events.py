@@ -18,7 +18,7 @@ GIVEN_UP = sa.text("next_at IS NULL AND delivered_at IS NULL")
 
 def upgrade() -> None:
     op.add_column("events", sa.Column("traceparent", sa.String(55), nullable=False, server_default=""))
-    op.create_index(NAME, "events", ["id"], postgresql_where=GIVEN_UP, sqlite_where=GIVEN_UP)
+    op.create_index(NAME, "events", ["next_at", "delivered_at"], postgresql_where=GIVEN_UP, sqlite_where=GIVEN_UP)
 
 
 def downgrade() -> None:
