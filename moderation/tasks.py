@@ -16,6 +16,7 @@ from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 from sqlalchemy.exc import InterfaceError, OperationalError
 
+from moderation import tracing
 from moderation.doorbell import DoorbellError
 from moderation.leases import new_holder
 from moderation.settings import Settings
@@ -86,8 +87,10 @@ class Tasks:
 
     def _task(self, name: str, work: Callable[..., Any], *, seconds: int) -> Any:
         def run(task: Any, *arguments: Any) -> Any:
+            parent = (task.request.headers or {}).get("traceparent", "")
             try:
-                return work(*arguments)
+                with tracing.span(f"task {name}", parent=parent):
+                    return work(*arguments)
             except OUTAGES as error:
                 raise task.retry(exc=error, countdown=countdown(task.request.retries)) from error
 
@@ -111,7 +114,8 @@ class Tasks:
         if self.wake:
             self.wake()
         try:
-            task.apply_async(arguments, queue=self.queues[queue], retry=False)
+            headers = {"traceparent": tracing.traceparent()}
+            task.apply_async(arguments, queue=self.queues[queue], retry=False, headers=headers)
         except (KombuError, RedisError, OSError) as error:
             raise DoorbellError(
                 f"The broker does not take messages: {type(error).__name__}.",

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 from celery.signals import setup_logging, worker_process_init
 
+from moderation import tracing
 from moderation.application import Application
 from moderation.commands.console import err
 from moderation.errors import InvalidRequestError, SettingsError
@@ -83,6 +84,7 @@ def _prepare_children(application: Application) -> None:
 
     def prepare(**_: Any) -> None:
         configure_logs(application.settings.log_level)
+        tracing.start(application.settings.otlp_endpoint)
         application.scanner.build()
 
     worker_process_init.connect(prepare, weak=False)

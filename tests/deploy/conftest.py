@@ -19,16 +19,12 @@ TEXTS = sorted(
     if path.is_file() and "decisions" not in path.parts and path.suffix not in (".pyc", ".png")
 )
 
-AWAITED_COMMANDS = {"worker", "beat"}
-AWAITED_SETTINGS = {"PALISADE_BROKER_URL"}
-"""Made on another branch: to be taken out of here when it is merged."""
-
 OURS = {"PALISADE_TAG"}
 """Read by compose.yaml itself, not by Palisade."""
 
 
 def known_settings() -> set[str]:
-    return {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | AWAITED_SETTINGS | OURS
+    return {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | OURS
 
 
 def settings_in(path: Path) -> set[str]:
@@ -38,8 +34,7 @@ def settings_in(path: Path) -> set[str]:
 
 def known_commands() -> set[tuple[str, ...]]:
     """Every command by its words, without `palisade`."""
-    found = {tuple(path.split()[1:]) for path, _command in commands(typer.main.get_command(cli), "palisade")}
-    return found | {(name,) for name in AWAITED_COMMANDS}
+    return {tuple(path.split()[1:]) for path, _command in commands(typer.main.get_command(cli), "palisade")}
 
 
 def is_command(words: list[str]) -> bool:

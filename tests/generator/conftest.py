@@ -6,7 +6,15 @@ import pytest
 
 from tests.conftest import missing_for_training
 
-NEED_THE_EXTRA = ["test_commands.py", "test_datasets.py", "test_modes.py", "test_pipelines.py", "test_training.py"]
+NEED_THE_EXTRA = [
+    "test_commands.py",
+    "test_datasets.py",
+    "test_modes.py",
+    "test_personalise.py",
+    "test_pipelines.py",
+    "test_protected.py",
+    "test_training.py",
+]
 
 collect_ignore = NEED_THE_EXTRA if missing_for_training() else []
 

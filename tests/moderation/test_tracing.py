@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -50,6 +51,24 @@ def test_a_scan_is_traced_from_the_request_to_each_detector(spans: Any, make_app
     detectors = [span for name, span in found.items() if name.startswith("detector ")]
     assert {"detector nsfw", "detector faces"} <= set(found)
     assert all(span.parent.span_id == scan.context.span_id for span in detectors)
+
+
+def test_a_scan_that_is_done_later_joins_the_trace_of_its_request(
+    spans: Any,
+    make_application: MakeApp,  # noqa: F811
+) -> None:
+    with TestClient(create_app(make_application(require_key=False))) as client:
+        body = encode(picture(seed=5))
+        place = client.post(
+            "/v1/scans?async=true", content=body, headers={"traceparent": PARENT, "Content-Type": "image/png"}
+        ).headers["location"]
+        for _ in range(300):
+            if client.get(place).json()["state"] == "done":
+                break
+            time.sleep(0.1)
+
+    task = next(span for span in spans() if span.name == "task palisade.scan_job")
+    assert f"{task.context.trace_id:032x}" == TRACE
 
 
 def test_the_webhook_joins_the_trace_that_its_event_was_made_in(spans: Any, database: Database) -> None:
