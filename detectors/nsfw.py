@@ -20,7 +20,8 @@ class NsfwDetector(FrameDetector):
     """Explicit-content score from open_nsfw (ResNet-50 thin, Yahoo, 2016), one finding a frame.
 
     `score` is the network's own softmax: it was trained to be read as a probability, and no explicit images were
-    used here to check that. `fpr` is calibrated on benign images (see `weights/nsfw.calibration.json`).
+    used here to check that. `fpr` is calibrated on benign images (see `weights/nsfw.calibration.json`); how often each kind of
+    benign picture reaches it is in docs/training.md (`python -m tests.bench.nsfw`).
     """
 
     name = "nsfw"
