@@ -14,7 +14,20 @@ from dashboard.pages import page
 from dashboard.security import SecurityHeaders
 from dashboard.sessions import HEADER, SignInNeeded, sign_in_path
 from dashboard.templating import templates
-from dashboard.views import accounts, appeals, cases, drop, home, me, notice, pictures, provider, queue, sign_in, welcome
+from dashboard.views import (
+    accounts,
+    appeals,
+    cases,
+    drop,
+    home,
+    me,
+    notice,
+    pictures,
+    provider,
+    queue,
+    sign_in,
+    welcome,
+)
 from moderation.application import Application
 from moderation.errors import AuthenticationError, ModerationError, NotFoundError
 

@@ -21,9 +21,7 @@ from moderation.tables import utc_now
 
 router = APIRouter(prefix="/app/cases/{case_id}")
 
-Reader = Annotated[
-    Person, Depends(signed_in(Role.REVIEWER, Role.SENIOR, Role.LEAD, Role.ADMIN, Role.AUDITOR))
-]
+Reader = Annotated[Person, Depends(signed_in(Role.REVIEWER, Role.SENIOR, Role.LEAD, Role.ADMIN, Role.AUDITOR))]
 Token = Annotated[int, Form(ge=0, le=2**31 - 1)]
 Text = Annotated[str, Form(max_length=10_000)]
 Decided = Annotated[str, Form(max_length=40)]

@@ -182,7 +182,7 @@ class ReviewRepository:
     def actions_by(self, uploader: str) -> dict[str, int]:
         """How often each action was said of an uploader's images."""
         query = sa.select(Scan.action, sa.func.count()).where(Scan.tenant_id == self.tenant, Scan.uploader == uploader)
-        return {action: count for action, count in self.session.execute(query.group_by(Scan.action))}
+        return {row[0]: row[1] for row in self.session.execute(query.group_by(Scan.action))}
 
     def decisions(self, case_id: str) -> Sequence[Decision]:
         query = sa.select(Decision).where(Decision.tenant_id == self.tenant, Decision.case_id == case_id)
