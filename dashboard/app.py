@@ -14,11 +14,25 @@ from dashboard.pages import page
 from dashboard.security import SecurityHeaders
 from dashboard.sessions import HEADER, SignInNeeded, sign_in_path
 from dashboard.templating import templates
-from dashboard.views import accounts, drop, home, me, notice, provider, sign_in, welcome
+from dashboard.views import (
+    accounts,
+    appeals,
+    cases,
+    drop,
+    home,
+    me,
+    notice,
+    pictures,
+    provider,
+    queue,
+    sign_in,
+    welcome,
+)
 from moderation.application import Application
 from moderation.errors import AuthenticationError, ModerationError, NotFoundError
 
 BACK = (
+    ("/app/queue", marked("To the queue")),
     ("/app", marked("To the home page")),
     ("/sign-in", marked("To the sign-in page")),
     ("/", marked("Scan an image")),
@@ -33,7 +47,7 @@ def create_app(application: Application) -> FastAPI:
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     app.state.application = application
     app.state.notice_rate = notice.rate_of(application.settings)
-    for view in (drop, notice, sign_in, provider, welcome, home, me, accounts):
+    for view in (drop, notice, sign_in, provider, welcome, home, me, queue, cases, pictures, appeals, accounts):
         app.include_router(view.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(SecurityHeaders)

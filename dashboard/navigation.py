@@ -24,6 +24,18 @@ class Place:
 NAVIGATION = [
     Place(_("Home"), HOME),
     Place(
+        _("Queue"),
+        "/app/queue",
+        (Role.REVIEWER, Role.SENIOR),
+        _("Take the next case, and decide it."),
+    ),
+    Place(
+        _("Appeals"),
+        "/app/appeals",
+        (Role.REVIEWER, Role.SENIOR),
+        _("What uploaders say against a verdict, decided by somebody else than before."),
+    ),
+    Place(
         _("Accounts"),
         "/app/accounts",
         (Role.ADMIN,),

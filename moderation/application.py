@@ -53,6 +53,7 @@ from moderation.rescans.service import RescanService
 from moderation.reviews.appeals import AppealService
 from moderation.reviews.backtest import BacktestService
 from moderation.reviews.deciding import DecisionService
+from moderation.reviews.evidence import EvidenceService
 from moderation.reviews.figures import FiguresService
 from moderation.reviews.intake import Intake
 from moderation.reviews.records import ReviewRules
@@ -278,6 +279,10 @@ class Application:
     @cached_property
     def appeals(self) -> AppealService:
         return AppealService(self.database, self.review_rules)
+
+    @cached_property
+    def evidence(self) -> EvidenceService:
+        return EvidenceService(self.database, lambda: self.policies)
 
     @cached_property
     def review_figures(self) -> FiguresService:

@@ -17,12 +17,13 @@ from moderation.reviews.records import (
     LateDecisionError,
     ReviewRules,
     effect_of,
+    holds,
     may_work,
     must_have,
     must_work,
 )
 from moderation.reviews.repository import ReviewRepository, tenants_to_release
-from moderation.reviews.service import exclusion, found, holds, let_go, must_not_be_excluded
+from moderation.reviews.service import exclusion, found, let_go, must_not_be_excluded
 from moderation.roles import Person
 from moderation.tables import Appeal, CaseImage, Decision, ReviewCase, new_id, utc_now
 

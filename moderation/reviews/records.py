@@ -130,6 +130,22 @@ class CaseView:
     earlier: Sequence[Mapping[str, Any]]
 
 
+@dataclass(frozen=True)
+class Waiting:
+    """What waits in a queue: how many cases, since when the first, and when the next is due."""
+
+    queue: str
+    cases: int
+    since: datetime
+    due: datetime
+
+
+def holds(person: Person, case: ReviewCase, token: int, now: datetime) -> bool:
+    """Whether somebody holds a case under this token, now."""
+    valid = case.lease_until is not None and case.lease_until > now
+    return valid and case.holder == person.id and case.token == token
+
+
 def effect_of(outcome: str, actions: Sequence[str]) -> str:
     """What an outcome means for images on which the machine's actions were these: one action, '' for `escalate`."""
     if outcome == "uphold":

@@ -65,12 +65,13 @@ class ReviewRepository:
         query = query.order_by(ReviewCase.rank, ReviewCase.id).limit(1)
         return self.session.scalar(query.with_for_update(skip_locked=True))
 
-    def held_by(self, person: str, now: datetime) -> Sequence[ReviewCase]:
-        """Cases that a person holds, locked."""
+    def held_by(self, person: str, now: datetime, *, lock: bool = True) -> Sequence[ReviewCase]:
+        """Cases that a person holds, locked unless they are only read."""
         query = sa.select(ReviewCase).where(
             ReviewCase.tenant_id == self.tenant, ReviewCase.holder == person, ReviewCase.lease_until > now
         )
-        return self.session.scalars(query.order_by(ReviewCase.claimed_at).with_for_update()).all()
+        query = query.order_by(ReviewCase.claimed_at)
+        return self.session.scalars(query.with_for_update() if lock else query).all()
 
     def page(
         self,
@@ -106,6 +107,20 @@ class ReviewRepository:
         return set(
             self.session.scalars(sa.select(ReviewCase.queue).where(ReviewCase.tenant_id == self.tenant).distinct())
         )
+
+    def waiting_by_queue(
+        self, queues: frozenset[str] | None, tiers: Sequence[str], *, gravest: bool
+    ) -> Sequence[tuple[str, int, datetime, datetime]]:
+        """Of each queue in which something waits: how much, since when, and when the next is due."""
+        query = sa.select(
+            ReviewCase.queue, sa.func.count(), sa.func.min(ReviewCase.created_at), sa.func.min(ReviewCase.due_at)
+        ).where(ReviewCase.tenant_id == self.tenant, ReviewCase.rank.is_not(None), ReviewCase.tier.in_(tiers))
+        if queues is not None:
+            query = query.where(ReviewCase.queue.in_(sorted(queues)))
+        if not gravest:
+            query = query.where(sa.not_(sa.and_(ReviewCase.tier == "senior", ReviewCase.severity == 5)))
+        found = self.session.execute(query.group_by(ReviewCase.queue).order_by(ReviewCase.queue))
+        return [(row[0], row[1], row[2], row[3]) for row in found]
 
     def to_release(self, now: datetime, limit: int) -> Sequence[ReviewCase]:
         query = sa.select(ReviewCase).where(
@@ -159,6 +174,16 @@ class ReviewRepository:
         query = query.where(Scan.tenant_id == self.tenant, StoredImage.sha256 == sha256)
         return self.session.scalar(query.order_by(Scan.id.desc()).limit(1))
 
+    def scans_by(self, uploader: str, *, without: str, limit: int) -> Sequence[Scan]:
+        """The newest scans of an uploader's images, but for one."""
+        query = sa.select(Scan).where(Scan.tenant_id == self.tenant, Scan.uploader == uploader, Scan.id != without)
+        return self.session.scalars(query.order_by(Scan.id.desc()).limit(limit)).all()
+
+    def actions_by(self, uploader: str) -> dict[str, int]:
+        """How often each action was said of an uploader's images."""
+        query = sa.select(Scan.action, sa.func.count()).where(Scan.tenant_id == self.tenant, Scan.uploader == uploader)
+        return {row[0]: row[1] for row in self.session.execute(query.group_by(Scan.action))}
+
     def decisions(self, case_id: str) -> Sequence[Decision]:
         query = sa.select(Decision).where(Decision.tenant_id == self.tenant, Decision.case_id == case_id)
         return self.session.scalars(query.order_by(Decision.id)).all()
@@ -204,6 +229,12 @@ class ReviewRepository:
         if states:
             query = query.where(Appeal.state.in_(states))
         return self.session.scalars(query.order_by(Appeal.id).limit(limit)).all()
+
+    def revealed(self, case_id: str, person: str, sha256: str, hows: Sequence[str], since: datetime) -> bool:
+        """Whether somebody uncovered an image of a case in one of these ways since then."""
+        query = sa.select(Reveal.id).where(Reveal.tenant_id == self.tenant, Reveal.case_id == case_id)
+        query = query.where(Reveal.reviewer == person, Reveal.sha256 == sha256, Reveal.how.in_(hows))
+        return self.session.scalar(query.where(Reveal.created_at >= since).limit(1)) is not None
 
     def reveals_since(self, person: str, moment: datetime) -> int:
         query = sa.select(sa.func.count()).select_from(Reveal)

@@ -9,12 +9,15 @@ from moderation import audit
 from moderation.database import Database
 from moderation.errors import ForbiddenError, InvalidRequestError, NotFoundError, RateLimitError
 from moderation.reviews.harms import HARMS
-from moderation.reviews.records import REVIEWERS, ReviewRules, may_see, must_have
+from moderation.reviews.records import REVIEWERS, ReviewRules, holds, may_see, must_have
 from moderation.reviews.repository import ReviewRepository
 from moderation.roles import Person
 from moderation.tables import Reveal, ReviewCase, ReviewerState, new_id, utc_now
 
 HOUR = timedelta(hours=1)
+
+PART_FOR = timedelta(minutes=1)
+"""How long a part may be asked for after it was noted: the next part is noted anew."""
 
 HOW = ("part", "blurred", "whole")
 """How much of an image was uncovered, the least first."""
@@ -139,6 +142,20 @@ class ReviewerSafety:
             )
             repository.add(row)
         return None
+
+    def revealed(self, person: Person, case: ReviewCase, sha256: str, how: str, *, now: datetime | None = None) -> bool:
+        """Whether the person may be sent an image of a case that they hold, so far uncovered: it was noted under this claim, of
+        a part within the last minute, and they take no break."""
+        now = now or utc_now()
+        if how not in HOW or case.claimed_at is None or not holds(person, case, case.token, now):
+            return False
+        since = max(case.claimed_at, now - PART_FOR) if how == "part" else case.claimed_at
+        with self.database.read() as session:
+            repository = ReviewRepository(session, person.tenant)
+            rest = repository.reviewer(person.id).rest_until
+            if not team_display(case.harm).shown or (rest is not None and now < rest):
+                return False
+            return repository.revealed(case.id, person.id, sha256, HOW[HOW.index(how) :], since)
 
     def exposure(self, person: Person, *, now: datetime | None = None) -> Exposure:
         """How much a person has looked at since their last break, and the break that they take."""

@@ -18,6 +18,8 @@ from moderation.reviews.records import (
     CaseView,
     Claim,
     ReviewRules,
+    Waiting,
+    holds,
     may_see,
     must_have,
     must_work,
@@ -97,6 +99,20 @@ class ReviewService:
         case.token += 1
         audit.record(repository.session, person.tenant, person.id, "case.claimed", case.id, token=case.token)
         return Claim(case, repository.images(case.id), offers(repository, person, case))
+
+    def held(self, person: Person, *, now: datetime | None = None) -> Sequence[ReviewCase]:
+        """What the person holds."""
+        with self.database.read() as session:
+            return ReviewRepository(session, person.tenant).held_by(person.id, now or utc_now(), lock=False)
+
+    def waiting(self, person: Person) -> Sequence[Waiting]:
+        """The queues in which something waits that the person may see, by name."""
+        must_have(person, *REVIEWERS, *LEADS, Role.AUDITOR)
+        senior = person.has(Role.SENIOR)
+        tiers = ("reviewer", "senior") if senior or person.has(*LEADS, Role.AUDITOR) else ("reviewer",)
+        with self.database.read() as session:
+            repository = ReviewRepository(session, person.tenant)
+            return [Waiting(*row) for row in repository.waiting_by_queue(person.queues, tiers, gravest=senior)]
 
     def renew(self, person: Person, case_id: str, token: int, *, now: datetime | None = None) -> ReviewCase:
         """Keep a case for another lease. Raises ConflictError once the lease is over."""
@@ -254,11 +270,6 @@ def must_hold(person: Person, case: ReviewCase, token: int, now: datetime) -> No
         raise ConflictError(
             "The lease on this case is over, or it is another's.", hint="Claim it again.", code="lease_over"
         )
-
-
-def holds(person: Person, case: ReviewCase, token: int, now: datetime) -> bool:
-    valid = case.lease_until is not None and case.lease_until > now
-    return valid and case.holder == person.id and case.token == token
 
 
 def let_go(case: ReviewCase) -> None:

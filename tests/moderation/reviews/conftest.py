@@ -54,7 +54,11 @@ def safety(database: Database, rules: ReviewRules) -> ReviewerSafety:
 
 @pytest.fixture
 def make_scan(database: Database, rules: ReviewRules) -> MakeScan:
-    """Stores a scan of a synthetic measurement, judged by the policy `mainstream`, and opens its case."""
+    return scan_maker(database, rules)
+
+
+def scan_maker(database: Database, rules: ReviewRules) -> MakeScan:
+    """Stores scans of synthetic measurements, judged by the policy `mainstream`, and opens their cases."""
     vocabulary = Vocabulary.of(DETECTORS)
     intake = Intake(rules)
 

@@ -1,0 +1,58 @@
+"""Pictures as reviewers are sent them: covered on the server, so that what was not asked for never reaches a screen."""
+
+import io
+
+import numpy as np
+import PIL.Image
+import PIL.ImageFilter
+from numpy.typing import NDArray
+
+from moderation.accounts.records import Display
+
+LONG, SHORT = 960, 200
+"""Pixels of the longer side: of a picture that was asked for, and of a small one."""
+
+COVERED = 480
+"""Of a covered picture that is not small."""
+
+PART = 3
+"""A part is one of 3 by 3 fields."""
+
+
+def covered(pixels: NDArray[np.uint8], display: Display) -> PIL.Image.Image:
+    """Blurred, without colour and small, as the display says. A blur is in pixels of the picture as it is sent."""
+    picture = fitted(pixels, SHORT if display.small else COVERED)
+    if display.grey:
+        picture = picture.convert("L").convert("RGB")
+    return picture.filter(PIL.ImageFilter.GaussianBlur(display.blur)) if display.blur else picture
+
+
+def outlined(pixels: NDArray[np.uint8], display: Display) -> PIL.Image.Image:
+    """Large and grey, with a third of the blur, at least 4 pixels: what is going on, without detail."""
+    picture = fitted(pixels, LONG).convert("L").convert("RGB")
+    return picture.filter(PIL.ImageFilter.GaussianBlur(max(4, display.blur / 3)))
+
+
+def with_part(pixels: NDArray[np.uint8], display: Display, field: int) -> PIL.Image.Image:
+    """Covered, but for one of nine fields, counted row by row from 0."""
+    whole = fitted(pixels, LONG)
+    picture = covered(pixels, display).resize(whole.size)
+    row, column = divmod(field, PART)
+    edges = [[round(length * i / PART) for i in range(PART + 1)] for length in whole.size]
+    box = (edges[0][column], edges[1][row], edges[0][column + 1], edges[1][row + 1])
+    picture.paste(whole.crop(box), box)
+    return picture
+
+
+def fitted(pixels: NDArray[np.uint8], side: int) -> PIL.Image.Image:
+    """The picture with its longer side at most so long."""
+    picture = PIL.Image.fromarray(pixels)
+    picture.thumbnail((side, side), PIL.Image.Resampling.LANCZOS)
+    return picture
+
+
+def as_jpeg(picture: PIL.Image.Image) -> bytes:
+    """The bytes of a picture, without any metadata."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=88)
+    return buffer.getvalue()

@@ -1,0 +1,37 @@
+"""Appeals, at `/app/appeals`: each is decided on the page of its case."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from dashboard.clients import application
+from dashboard.pages import page
+from dashboard.views.queue import PAGE, Worker
+from moderation.errors import ForbiddenError
+from moderation.reviews.appeals import STATES
+from moderation.reviews.harms import APPEALS
+from moderation.tables import utc_now
+
+router = APIRouter(prefix="/app/appeals")
+
+
+@router.get("")
+def appeals(
+    request: Request,
+    person: Worker,
+    *,
+    state: Annotated[str, Query(pattern=f"^({'|'.join(STATES)})$")] = "open",
+    after: Annotated[str, Query(max_length=40, pattern="^[0-9a-z_]*$")] = "",
+) -> Response:
+    """Appeals by age. Raises ForbiddenError for those who do not work them."""
+    if not person.works(APPEALS):
+        raise ForbiddenError("You do not work appeals.", hint="Queues are given by an administrator.")
+    found = application(request).appeals.appeals(person.tenant, states=[state], after=after, limit=PAGE + 1)
+    context = {
+        "rows": found[:PAGE],
+        "more": found[PAGE - 1].id if len(found) > PAGE else "",
+        "state": state,
+        "states": STATES,
+        "now": utc_now(),
+    }
+    return page(request, "appeals.html", context)

@@ -1,0 +1,74 @@
+"""What was found, in plain words."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from dashboard.messages import gettext as _
+from dashboard.messages import marked
+
+LABELS = {
+    "nsfw": marked("Looks explicit"),
+    "synthetic": marked("Looks made with AI"),
+    "likeness": marked("Looks like a protected person"),
+    "swap": marked("A face seems to be put in"),
+    "known": marked("Matches a known picture"),
+    "known_unapplied": marked("Matches a known picture on a list that is not applied"),
+    "c2pa": marked("Content credentials"),
+    "source_type": marked("Says how it was made"),
+    "generator": marked("Carries a generator's metadata"),
+    "software": marked("Names the software that made it"),
+    "watermark": marked("Carries an invisible watermark"),
+    "faces": marked("Shows a face"),
+    "face": marked("Shows a face"),
+}
+
+PROVENANCE = ("c2pa", "source_type", "generator", "software", "watermark")
+
+HARMS = {
+    "child_abuse": marked("Known child abuse material"),
+    "likeness": marked("Protected person"),
+    "deepfake": marked("Put-in face"),
+    "known": marked("Known picture"),
+    "adult": marked("Explicit"),
+    "generated": marked("Made with AI"),
+    "general": marked("Other"),
+}
+
+
+def label_words(label: str) -> str:
+    """What a finding says; its label where it is another's."""
+    return _(LABELS[label]) if label in LABELS else label
+
+
+def harm_words(harm: str) -> str:
+    return _(HARMS.get(harm, harm))
+
+
+def fpr_words(fpr: float | None) -> str:
+    """How often a benign picture scores as high."""
+    if fpr is None:
+        return ""
+    if fpr >= 0.5:
+        return _("most benign pictures score as high")
+    return _("1 in %(number)s benign pictures scores as high") % {"number": f"{round(1 / max(fpr, 1e-9)):,}"}
+
+
+def age_words(moment: datetime, now: datetime) -> str:
+    """How long ago, or how long until, without saying which."""
+    hours = abs((now - moment).total_seconds()) / 3600
+    if hours < 1:
+        return _("%(number)s min") % {"number": max(1, round(hours * 60))}
+    if hours < 48:
+        return _("%(number)s h") % {"number": round(hours)}
+    return _("%(number)s days") % {"number": round(hours / 24)}
+
+
+def facts(evidence: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Evidence as short pairs for people: no nested values, none of great length."""
+    plain = (str, int, float, bool)
+    return [
+        (str(name).replace("_", " "), str(value)[:200])
+        for name, value in evidence.items()
+        if isinstance(value, plain) and value != ""
+    ]
