@@ -14,7 +14,7 @@ from dashboard.pages import page
 from dashboard.security import SecurityHeaders
 from dashboard.sessions import HEADER, SignInNeeded, sign_in_path
 from dashboard.templating import templates
-from dashboard.views import accounts, drop, home, me, notice, provider, sign_in, welcome
+from dashboard.views import accounts, backtest, drop, home, leads, me, notice, provider, sign_in, welcome
 from moderation.application import Application
 from moderation.errors import AuthenticationError, ModerationError, NotFoundError
 
@@ -33,7 +33,7 @@ def create_app(application: Application) -> FastAPI:
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     app.state.application = application
     app.state.notice_rate = notice.rate_of(application.settings)
-    for view in (drop, notice, sign_in, provider, welcome, home, me, accounts):
+    for view in (drop, notice, sign_in, provider, welcome, home, me, leads, backtest, accounts):
         app.include_router(view.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(SecurityHeaders)
