@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from zlib import crc32
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from dashboard.messages import gettext as _
 
@@ -48,7 +48,7 @@ def columns(title: str, bars: Sequence[Bar]) -> Markup:
         left, high, strong = place * step, room * bar.value / top, room * min(bar.part, bar.value) / top
         thick = min(step * 0.7, 64)
         middle, floor = left + step / 2, HEIGHT - FOOT
-        parts.append(_rect("bar", middle - thick / 2, floor - high, thick, high, f"{bar.label}: {bar.shown}"))
+        parts.append(_rect("bar", middle - thick / 2, floor - high, thick, high, words=f"{bar.label}: {bar.shown}"))
         if bar.part:
             parts.append(_rect("part", middle - thick / 2, floor - strong, thick, strong))
         if place % every == 0:
@@ -67,7 +67,7 @@ def rows(title: str, bars: Sequence[Bar], *, top: float = 0) -> Markup:
         y, long, strong = place * ROW, room * bar.value / top, room * min(bar.part, bar.value) / top
         parts.append(_text(LABEL_WIDTH - 12, y + 20, _short(bar.label), "end"))
         parts.append(_rect("track", LABEL_WIDTH, y + 7, room, ROW - 12))
-        parts.append(_rect("bar", LABEL_WIDTH, y + 7, long, ROW - 12, f"{bar.label}: {bar.shown}"))
+        parts.append(_rect("bar", LABEL_WIDTH, y + 7, long, ROW - 12, words=f"{bar.label}: {bar.shown}"))
         if bar.part:
             parts.append(_rect("part", LABEL_WIDTH, y + 7, strong, ROW - 12))
         parts.append(_text(LABEL_WIDTH + room + 8, y + 20, bar.shown, "start", "value"))
@@ -118,9 +118,10 @@ def _empty(title: str) -> Markup:
     return Markup('<p class="no-chart">{}: {}</p>').format(title, _("nothing to draw yet."))
 
 
-def _rect(kind: str, x: float, y: float, width: float, height: float, words: str = "") -> Markup:
+def _rect(kind: str, *place: float, words: str = "") -> Markup:
+    """place: x, y, width and height."""
     told = Markup("<title>{}</title>").format(words) if words else Markup("")
-    places = (f"{value:.1f}" for value in (x, y, max(width, 0), max(height, 0)))
+    places = (f"{value:.1f}" for value in place)
     return Markup('<rect class="{}" x="{}" y="{}" width="{}" height="{}" rx="2">{}</rect>').format(kind, *places, told)
 
 
@@ -129,8 +130,8 @@ def _line(x1: float, y1: float, x2: float, y2: float) -> Markup:
 
 
 def _text(x: float, y: float, words: str, anchor: str, kind: str = "label") -> Markup:
-    shape = '<text class="{}" x="{}" y="{}" text-anchor="{}">{}</text>'
-    return Markup(shape).format(kind, f"{x:.1f}", f"{y:.1f}", anchor, escape(words))
+    places = f"{x:.1f}", f"{y:.1f}"
+    return Markup('<text class="{}" x="{}" y="{}" text-anchor="{}">{}</text>').format(kind, *places, anchor, words)
 
 
 def _short(label: str) -> str:

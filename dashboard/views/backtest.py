@@ -44,6 +44,7 @@ def draft(request: Request, _person: Writer) -> Response:
 def run(
     request: Request,
     person: Writer,
+    *,
     policy: Annotated[str, Form()] = "",
     days: Annotated[str, Form(max_length=20)] = "",
     since: Annotated[str, Form(alias="from", max_length=20)] = "",

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -43,11 +43,11 @@ class Period:
 
     @property
     def since(self) -> datetime:
-        return datetime.combine(self.first, time(), timezone.utc)
+        return datetime.combine(self.first, time(), UTC)
 
     @property
     def until(self) -> datetime:
-        return datetime.combine(self.last, time(), timezone.utc) + timedelta(days=1)
+        return datetime.combine(self.last, time(), UTC) + timedelta(days=1)
 
     @property
     def query(self) -> str:
