@@ -17,9 +17,11 @@ from dashboard.templating import templates
 from dashboard.views import (
     accounts,
     appeals,
+    backtest,
     cases,
     drop,
     home,
+    leads,
     me,
     notice,
     pictures,
@@ -47,7 +49,9 @@ def create_app(application: Application) -> FastAPI:
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     app.state.application = application
     app.state.notice_rate = notice.rate_of(application.settings)
-    for view in (drop, notice, sign_in, provider, welcome, home, me, queue, cases, pictures, appeals, accounts):
+    for view in (
+        drop, notice, sign_in, provider, welcome, home, me, queue, cases, pictures, appeals, leads, backtest, accounts,
+    ):  # fmt: skip
         app.include_router(view.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(SecurityHeaders)

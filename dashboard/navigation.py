@@ -36,6 +36,24 @@ NAVIGATION = [
         _("What uploaders say against a verdict, decided by somebody else than before."),
     ),
     Place(
+        _("Figures"),
+        "/app/figures",
+        (Role.LEAD, Role.AUDITOR),
+        _("See what waits and for how long, what was done, and how well people and detectors did."),
+    ),
+    Place(
+        _("Back-test"),
+        "/app/backtest",
+        (Role.POLICY, Role.LEAD),
+        _("Try a draft policy on past verdicts, before it is in force."),
+    ),
+    Place(
+        _("Health"),
+        "/app/health",
+        (Role.LEAD, Role.ADMIN),
+        _("See whether models, lists, takedowns and webhooks are as they should be."),
+    ),
+    Place(
         _("Accounts"),
         "/app/accounts",
         (Role.ADMIN,),

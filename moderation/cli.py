@@ -7,6 +7,7 @@ from moderation.banks import commands as banks
 from moderation.commands import db, events, keys, models, policy, prompt, train
 from moderation.commands.chores import chores
 from moderation.commands.console import errors_for_people
+from moderation.commands.demo import demo
 from moderation.commands.evaluate import evaluate
 from moderation.commands.scan import scan
 from moderation.commands.serve import serve
@@ -29,6 +30,7 @@ app.command()(scan)
 app.command()(serve)
 app.command()(evaluate)
 app.command()(chores)
+app.command()(demo)
 app.command("import")(import_images)
 app.command()(worker)
 app.command()(beat)

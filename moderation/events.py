@@ -5,6 +5,7 @@ import binascii
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -50,6 +51,21 @@ def add(session: Session, tenant: str, kind: str, payload: dict[str, Any], *, no
     )
     session.add(event)
     return event
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """How the host is told. url: whether there is where to. waiting: events to deliver, failing: of them tried in vain.
+
+    given_up: after the last attempt, until they are replayed. oldest: when the oldest one that waits happened.
+    """
+
+    url: bool
+    waiting: int
+    failing: int
+    given_up: int
+    delivered: int
+    oldest: datetime | None
 
 
 class Outbox:
@@ -132,6 +148,22 @@ class Outbox:
             query = query.where(Event.kind == kind)
         with self.database.read() as session:
             return session.scalars(query.order_by(Event.id).limit(limit)).all()
+
+    def backlog(self, tenant: str) -> Backlog:
+        """How many of a tenant's events wait, fail, were given up and got through."""
+        waits, delivered = Event.next_at.is_not(None), Event.delivered_at.is_not(None)
+        counts = (
+            sa.func.count().filter(waits),
+            sa.func.count().filter(waits, Event.error != ""),
+            sa.func.count().filter(sa.not_(waits), sa.not_(delivered)),
+            sa.func.count().filter(delivered),
+            sa.func.min(sa.case((waits, Event.created_at))),
+        )
+        with self.database.read() as session:
+            waiting, failing, given_up, through, oldest = session.execute(
+                sa.select(*counts).where(Event.tenant_id == tenant)
+            ).one()
+        return Backlog(bool(self.url), waiting, failing, given_up, through, oldest)
 
     def replay(self, tenant: str, *, event_id: str = "") -> int:
         """Deliver given-up events again, or one event; gives how many."""

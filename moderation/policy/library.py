@@ -91,6 +91,14 @@ class PolicyLibrary:
         """The policy of this name or in this file, for an operator at the command line."""
         return find_policy(name_or_path, folder=self.folder, vocabulary=self.vocabulary)
 
+    def text(self, name: str) -> str:
+        """The file of the policy of this name, as it is written. Raises NotFoundError."""
+        for where in [*([self.folder] if self.folder else []), shipped_folder()]:
+            path = where / f"{name}.yaml"
+            if _NAME.fullmatch(name) and path.is_file():
+                return path.read_text(encoding="utf-8", errors="replace")
+        raise NotFoundError(f"There is no policy {name[:64]!r}.", hint=suggestion(name, self.names()))
+
     def names(self) -> list[str]:
         """The names that `get` takes."""
         return policy_names(self.folder)

@@ -1,7 +1,7 @@
 """Tries a draft policy on what was scanned: which verdicts would be others."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -28,12 +28,14 @@ Change = tuple[str, str]
 
 @dataclass(frozen=True)
 class Sample:
-    """A scan whose verdict would be another, with the rules behind both."""
+    """A scan whose verdict would be another, with the rules behind both, and the first rule's reason of each."""
 
     scan: str
     sha256: str
     rules_before: tuple[str, ...]
     rules_after: tuple[str, ...]
+    why_before: str = ""
+    why_after: str = ""
 
 
 @dataclass
@@ -142,11 +144,19 @@ def judge(result: Backtest, policy: Policy, scan: Scan) -> None:
     samples = result.samples.setdefault(change, []) if scan.action != verdict.action else None
     if samples is not None and len(samples) < SAMPLES:
         after = tuple(reason.rule for reason in verdict.reasons)
-        samples.append(Sample(scan.id, scan.image.sha256, _rules(scan.verdict), after))
+        whys = (
+            _why([reason["reason"] for reason in scan.verdict["reasons"]]),
+            _why([r.reason for r in verdict.reasons]),
+        )
+        samples.append(Sample(scan.id, scan.image.sha256, _rules(scan.verdict), after, *whys))
 
 
 def _rules(verdict: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(reason["rule"] for reason in verdict["reasons"])
+
+
+def _why(reasons: Sequence[str]) -> str:
+    return reasons[0] if reasons else ""
 
 
 def _rank(action: str) -> int:

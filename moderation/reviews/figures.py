@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -20,7 +20,10 @@ AGES = (1, 4, 24, 72)
 
 @dataclass(frozen=True)
 class QueueFigures:
-    """What waits in a queue now. ages: cases younger than each of `AGES` hours and not than the one before, then all older."""
+    """What waits in a queue now. ages: cases younger than each of `AGES` hours and not than the one before, then all older.
+
+    overdue_then: how many would be overdue in each of `AGES` hours, were nobody to work.
+    """
 
     queue: str
     open: int
@@ -31,6 +34,7 @@ class QueueFigures:
     oldest_hours: float
     ages: tuple[int, ...]
     next_due: datetime | None
+    overdue_then: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -176,6 +180,7 @@ def _queue(name: str, cases: Sequence[ReviewCase], now: datetime) -> QueueFigure
         oldest_hours=round(max(hours), 2),
         ages=tuple(sum(low <= age < high for age in hours) for low, high in pairwise(bounds)),
         next_due=min(case.due_at for case in cases),
+        overdue_then=tuple(sum(case.due_at < now + timedelta(hours=hours) for case in cases) for hours in AGES),
     )
 
 

@@ -215,6 +215,12 @@ class ReviewRepository:
         )
         return self.session.scalars(query.order_by(ReviewCase.id.desc())).all()
 
+    def case_of_scan(self, scan_id: str) -> ReviewCase | None:
+        """The case that a scan opened or joined."""
+        query = sa.select(ReviewCase).join(CaseImage, CaseImage.case_id == ReviewCase.id)
+        query = query.where(ReviewCase.tenant_id == self.tenant, CaseImage.scan_id == scan_id)
+        return self.session.scalar(query.order_by(ReviewCase.id).limit(1))
+
     def appeal_of_scan(self, scan_id: str) -> Appeal | None:
         return self.session.scalar(sa.select(Appeal).where(Appeal.tenant_id == self.tenant, Appeal.scan_id == scan_id))
 
