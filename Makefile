@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-train check models docs demo format clean
+.PHONY: help serve test test-train check models docs demo screenshots format clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -33,6 +33,9 @@ docs: .venv/dev ## Write the reference pages that are made from the code
 
 demo: .venv/dev models ## Show one takedown, from the public form to the report
 	$(BIN)/python -m tests.demo
+
+screenshots: .venv/dev models ## Picture every page of a demo, light and dark, into screenshots/ (needs Chromium)
+	$(BIN)/python -m tests.screenshots screenshots
 
 format: .venv/dev ## Format the code
 	$(BIN)/ruff format .

@@ -25,7 +25,7 @@ from moderation.scans.service import HostContext, Upload
 from moderation.tables import DEFAULT_TENANT, ReviewCase, Scan
 from moderation.takedowns.records import Filing
 
-PICTURES = 36
+PICTURES = 54
 FEWEST, MOST = 12, 500
 
 PEOPLE = {
@@ -36,7 +36,7 @@ PEOPLE = {
     "ada@demo.example": ("admin",),
 }
 
-LISTED = {5: "campaign-7", 14: "campaign-7", 23: "gravest-demo"}
+LISTED = {5: "campaign-7", 33: "campaign-7", 44: "gravest-demo"}
 """Which pictures are on which list beforehand."""
 
 TEXT = {
@@ -82,7 +82,10 @@ def fill(app: Application, *, count: int = PICTURES, progress: Progress = lambda
     _make_lists(app)
     scans = [_scan(app, number, count, progress) for number in range(count)]
     progress("deciding what was sent on past days")
-    _decide_the_past(app, people, [scan for scan in scans if scan is not None])
+    half = len(scans) // 2
+    _decide_the_past(app, people, scans[:half])
+    for number, scan in enumerate(scans[half:]):
+        _move_back(app, scan.id, timedelta(hours=(number * 7) % 50 if number % 3 else number % 4))
     progress("filing appeals and notices")
     _appeal(app, scans)
     _file_notices(app)
@@ -133,10 +136,9 @@ def _scan(app: Application, number: int, count: int, progress: Progress) -> Scan
 
 
 def _decide_the_past(app: Application, people: Sequence[Person], scans: Sequence[Scan]) -> None:
-    """Half of the pictures were sent over the last two weeks, and what was decided about them is decided as it would be."""
-    old = scans[: len(scans) // 2]
-    for number, scan in enumerate(old):
-        days = 1 + (number * 13) // max(1, len(old))
+    """These were sent over the last two weeks; reviewers decide on them as they would have."""
+    for number, scan in enumerate(scans):
+        days = 1 + (number * 13) // len(scans)
         case_id = _move_back(app, scan.id, timedelta(days=days, hours=number % 5))
         if case_id:
             _decide(app, people, case_id, number)
