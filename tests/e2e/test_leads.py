@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import Select
 
 from tests.e2e.test_notice import submit
 from tests.e2e.test_sign_in import check, themes
@@ -32,12 +33,10 @@ def test_a_lead_reads_figures_tries_a_policy_and_sees_the_health(themes: Chrome,
     check(browser, "figures-of-nothing")
 
     browser.find_element(By.LINK_TEXT, "Back-test").click()
-    browser.find_element(
-        By.CSS_SELECTOR, "select[name=policy] option[value=mainstream], select[name=policy]"
-    ).send_keys("mainstream")
-    submit(browser.find_element(By.CSS_SELECTOR, "form[method=get]"))
+    Select(browser.find_element(By.CSS_SELECTOR, "form.period select")).select_by_visible_text("mainstream")
+    submit(browser, "form.period button")
     check(browser, "backtest")
-    submit(browser.find_element(By.CSS_SELECTOR, "form.draft"))
+    submit(browser, "form.draft button")
     assert "What mainstream would do" in browser.find_element(By.TAG_NAME, "main").text
     check(browser, "backtest-result")
 
@@ -52,7 +51,7 @@ def test_a_broken_draft_is_shown_at_its_line(themes: Chrome, demo: Shown) -> Non
     browser.get(f"{demo.url}/app/backtest")
     area = browser.find_element(By.CSS_SELECTOR, "textarea")
     area.send_keys("name: draft\nversion: one\n")
-    submit(browser.find_element(By.CSS_SELECTOR, "form.draft"))
+    submit(browser, "form.draft button")
     assert "draft:" in browser.find_element(By.CSS_SELECTOR, "[role=alert]").text
     assert area_text(browser).startswith("name: draft")
 
