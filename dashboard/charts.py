@@ -52,7 +52,8 @@ def columns(title: str, bars: Sequence[Bar]) -> Markup:
         if bar.part:
             parts.append(_rect("part", middle - thick / 2, floor - strong, thick, strong))
         if place % every == 0:
-            parts.append(_text(middle, HEIGHT - 6, bar.label, "middle"))
+            at_edge = place == 0 and step < 40  # in the middle of a thin bar it would begin outside
+            parts.append(_text(0 if at_edge else middle, HEIGHT - 6, bar.label, "start" if at_edge else "middle"))
         if len(bars) <= MOST_LABELS * 2:
             parts.append(_text(middle, floor - high - 6, bar.shown, "middle", "value"))
     return _svg(title, bars, HEIGHT, parts)

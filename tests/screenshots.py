@@ -131,7 +131,7 @@ def chromium() -> webdriver.Chrome:
 
 def file_name(who: str, path: str) -> str:
     words = re.sub(r"[^a-z0-9]+", "-", path.lower()).strip("-") or "home"
-    return f"{who.split('@', maxsplit=1)[0]}-{words}" if who else f"public-{words}"
+    return f"{who.partition('@')[0]}-{words}" if who else f"public-{words}"
 
 
 def picture_all(browser: webdriver.Chrome, demo: Shown, folder: Path) -> None:

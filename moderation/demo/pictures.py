@@ -27,9 +27,10 @@ def landscape(seed: int) -> PIL.Image.Image:
     draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=_colour(random, 200, 256))
     across = np.arange(width)
     for depth in range(4):
-        ridge = np.full(width, 220.0 + depth * 60)
-        for _ in range(3):
-            ridge += random.uniform(8, 40) * np.sin(across / random.uniform(30, 160) + random.uniform(0, 6))
+        waves = [
+            random.uniform(8, 40) * np.sin(across / random.uniform(30, 160) + random.uniform(0, 6)) for _ in range(3)
+        ]
+        ridge = 220 + depth * 60 + np.sum(waves, axis=0)
         shape = [(0, height), *zip(across.tolist(), ridge.tolist(), strict=True), (width, height)]
         draw.polygon(shape, fill=_colour(random, 20, 190 - depth * 30))
     return image
