@@ -48,7 +48,13 @@ class Desk:
         return field(self.browser.get(path), "token")
 
     def decide(self, path: str, outcome: str, **more: Any) -> Any:
-        fields = {"token": self.token(path), "outcome": outcome, "clause": "nudity-1", "reason": "It is a statue.", **more}
+        fields = {
+            "token": self.token(path),
+            "outcome": outcome,
+            "clause": "nudity-1",
+            "reason": "It is a statue.",
+            **more,
+        }
         return self.post(f"{path}/decide", **fields)
 
 

@@ -28,7 +28,7 @@ from tests.demo import served
 from tests.e2e.test_drop import problems, shown
 from tests.e2e.test_notice import submit
 from tests.e2e.test_sign_in import check, themes, type_in
-from tests.moderation.reviews.conftest import explicit, likeness, listed, scan_maker
+from tests.moderation.reviews.conftest import explicit, listed, scan_maker
 
 __all__ = ["themes"]
 
@@ -236,7 +236,7 @@ def test_stopping_begins_a_break_and_empty_queues_say_so(themes: Chrome, place: 
     browser = themes
     place.sit(browser, place.ben)
     check(browser, "queue-empty")
-    fill("stop", likeness())
+    fill("stop", explicit())
     browser.refresh()
     press(browser, "n")
     until(browser, lambda b: b.find_elements(By.ID, "decide"))
