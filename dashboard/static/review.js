@@ -152,7 +152,9 @@ async function takeBack() {
 async function uncover(figure, how, part) {
   const image = figure.querySelector("img"), sha256 = figure.dataset.sha256, path = `/app/cases/${here().dataset.case}`;
   try {
-    await post(`${path}/reveal`, { sha256, how });
+    const { uncovered } = await post(`${path}/reveal`, { sha256, how });
+    const seen = document.getElementById("seen");
+    if (seen) seen.textContent = uncovered;
   } catch (error) {
     if (error.told?.code === "resting") return show(await page(path), "replaceState");
     return problem(error);
@@ -178,6 +180,7 @@ function press(key) {
   if (!figure) return undefined;
   if (key === " ") return figure.dataset.how === "whole" ? cover(figure) : uncover(figure, "whole");
   if (key === "p") return uncover(figure, "part");
+  if (key === "h") return figure.querySelector("[value=heat]")?.click();
   return key === "l" ? uncover(figure, "blurred") : undefined;
 }
 
@@ -186,7 +189,7 @@ addEventListener("keydown", (event) => {
   const typing = event.target.matches("input, textarea, select");
   if (typing && event.key === "Escape") return event.target.blur();
   const onControl = event.key === " " && event.target.matches("button, a, summary");
-  if (typing || onControl || event.repeat || !["?", " ", "p", "l", "z", "n", "x", "c", "k", ...Object.keys(KEYS)].includes(event.key)) return;
+  if (typing || onControl || event.repeat || !["?", " ", "p", "l", "h", "z", "n", "x", "c", "k", ...Object.keys(KEYS)].includes(event.key)) return;
   event.preventDefault();
   press(event.key);
 });

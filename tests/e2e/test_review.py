@@ -129,6 +129,10 @@ def test_from_signing_in_to_three_decisions_by_keyboard(themes: Chrome, place: P
     press(browser, Keys.ESCAPE)
     uncover(browser, place)
     check(browser, "case-uncovered")
+    press(browser, "h")
+    heat = "const i = document.querySelector('.picture-main img'); return i.src.includes('heat') && i.complete && i.naturalWidth"
+    assert until(browser, lambda b: b.execute_script(heat)) == 300
+    check(browser, "case-heat")
 
     seen = []
     for outcome in ("u", "r", "u"):
