@@ -8,6 +8,7 @@ let next = null; // promise of the next case: its path and its parsed <main>
 let last = null; // path of the case that was decided last, for undoing
 let fading = 0;
 let sending = false;
+let turn = Promise.resolve(); // decisions are sent one after the other
 
 const here = () => document.getElementById("case");
 const say = (id) => document.getElementById("toast").dataset[id];
@@ -92,11 +93,17 @@ async function goOn() {
   }
 }
 
+// A key counts for the case that it was pressed on: one on the next case waits for its turn, a second one on the same is dropped.
+function decide(outcome) {
+  const pressed = here().dataset.case;
+  turn = turn.then(() => (here()?.dataset.case === pressed ? send(outcome) : undefined));
+}
+
 // Optimistic: the next case is shown while this one is sent; refused, this one comes back as it was left.
-async function decide(outcome) {
+async function send(outcome) {
   const form = document.getElementById("decide");
-  const button = form.querySelector(`[value=${outcome}]`);
-  if (!button || sending) return;
+  const button = form?.querySelector(`[value=${outcome}]`);
+  if (!button) return undefined;
   const field = form.elements[button.dataset.needs];
   if (!field.value.trim()) {
     form.dataset.pending = outcome;
