@@ -8,6 +8,7 @@ let next = null; // promise of the next case: its path and its parsed <main>
 let last = null; // path of the case that was decided last, for undoing
 let fading = 0;
 let sending = false;
+let turn = Promise.resolve(); // decisions are sent one after the other
 
 const here = () => document.getElementById("case");
 const say = (id) => document.getElementById("toast").dataset[id];
@@ -92,11 +93,17 @@ async function goOn() {
   }
 }
 
+// A key counts for the case that it was pressed on: one on the next case waits for its turn, a second one on the same is dropped.
+function decide(outcome) {
+  const pressed = here().dataset.case;
+  turn = turn.then(() => (here()?.dataset.case === pressed ? send(outcome) : undefined));
+}
+
 // Optimistic: the next case is shown while this one is sent; refused, this one comes back as it was left.
-async function decide(outcome) {
+async function send(outcome) {
   const form = document.getElementById("decide");
-  const button = form.querySelector(`[value=${outcome}]`);
-  if (!button || sending) return;
+  const button = form?.querySelector(`[value=${outcome}]`);
+  if (!button) return undefined;
   const field = form.elements[button.dataset.needs];
   if (!field.value.trim()) {
     form.dataset.pending = outcome;
@@ -152,7 +159,9 @@ async function takeBack() {
 async function uncover(figure, how, part) {
   const image = figure.querySelector("img"), sha256 = figure.dataset.sha256, path = `/app/cases/${here().dataset.case}`;
   try {
-    await post(`${path}/reveal`, { sha256, how });
+    const { uncovered } = await post(`${path}/reveal`, { sha256, how });
+    const seen = document.getElementById("seen");
+    if (seen) seen.textContent = uncovered;
   } catch (error) {
     if (error.told?.code === "resting") return show(await page(path), "replaceState");
     return problem(error);
@@ -178,6 +187,7 @@ function press(key) {
   if (!figure) return undefined;
   if (key === " ") return figure.dataset.how === "whole" ? cover(figure) : uncover(figure, "whole");
   if (key === "p") return uncover(figure, "part");
+  if (key === "h") return figure.querySelector("[value=heat]")?.click();
   return key === "l" ? uncover(figure, "blurred") : undefined;
 }
 
@@ -186,7 +196,7 @@ addEventListener("keydown", (event) => {
   const typing = event.target.matches("input, textarea, select");
   if (typing && event.key === "Escape") return event.target.blur();
   const onControl = event.key === " " && event.target.matches("button, a, summary");
-  if (typing || onControl || event.repeat || !["?", " ", "p", "l", "z", "n", "x", "c", "k", ...Object.keys(KEYS)].includes(event.key)) return;
+  if (typing || onControl || event.repeat || !["?", " ", "p", "l", "h", "z", "n", "x", "c", "k", ...Object.keys(KEYS)].includes(event.key)) return;
   event.preventDefault();
   press(event.key);
 });

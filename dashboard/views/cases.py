@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from dashboard.clients import application
 from dashboard.pages import page, said
 from dashboard.sessions import HEADER, signed_in
+from dashboard.views.pictures import noted_as
 from dashboard.views.queue import CaseId, Worker
 from dashboard.words import PROVENANCE
 from moderation.errors import ModerationError
@@ -15,7 +16,6 @@ from moderation.reviews.evidence import Evidence
 from moderation.reviews.harms import HARMS
 from moderation.reviews.priority import explained
 from moderation.reviews.records import CaseView, Choice, LateDecisionError, holds, may_work
-from moderation.reviews.safety import HOW
 from moderation.roles import Person, Role
 from moderation.tables import utc_now
 
@@ -153,7 +153,7 @@ def _case(
         "error": said(error) if error else None,
     }
     how, sha256 = reveal
-    allowed = context["image_shown"] and how in HOW and app.reviewer_safety.revealed(person, view.case, sha256, how)
+    allowed = context["image_shown"] and app.reviewer_safety.revealed(person, view.case, sha256, noted_as(how))
     context["reveal"] = {sha256: how} if allowed else {}
     return page(request, "case.html", context, status=error.http_status if error else 200)
 

@@ -39,7 +39,7 @@ def reveal(
     """Note that the person uncovers an image; then it may be asked for."""
     app = application(request)
     _held(request, person, case_id)
-    exposure = app.reviewer_safety.reveal(person, case_id, sha256, how)
+    exposure = app.reviewer_safety.reveal(person, case_id, sha256, noted_as(how))
     if HEADER in request.headers:
         return JSONResponse({"uncovered": exposure.uncovered, "limit": exposure.limit})
     return RedirectResponse(f"/app/cases/{case_id}?reveal={how}&of={sha256}", status_code=303)
@@ -54,7 +54,7 @@ def image(
     case = _held(request, person, case_id)
     if sha256 not in {kept.sha256 for kept in app.reviews.show(person, case_id).images}:
         raise ForbiddenError("The image is not of this case.", hint="Open the case again.")
-    asked = "whole" if reveal == "heat" else reveal
+    asked = noted_as(reveal)
     if asked and (asked not in HOW or not app.reviewer_safety.revealed(person, case, sha256, asked)):
         raise ForbiddenError("The image was not uncovered.", hint="Ask for it on the case's page.")
     display = shown_as(request, person, case)
@@ -70,6 +70,11 @@ def image(
         else:
             picture = fitted(pixels, 960) if reveal else covered(pixels, display)
     return Response(as_jpeg(picture), media_type="image/jpeg", headers=PRIVATE)
+
+
+def noted_as(how: str) -> str:
+    """How a look is noted: a heat map shows the whole image."""
+    return "whole" if how == "heat" else how
 
 
 def shown_as(request: Request, person: Person, case: ReviewCase) -> Display:

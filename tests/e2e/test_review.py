@@ -28,7 +28,7 @@ from tests.demo import served
 from tests.e2e.test_drop import problems, shown
 from tests.e2e.test_notice import submit
 from tests.e2e.test_sign_in import check, themes, type_in
-from tests.moderation.reviews.conftest import explicit, likeness, listed, scan_maker
+from tests.moderation.reviews.conftest import explicit, listed, scan_maker
 
 __all__ = ["themes"]
 
@@ -129,6 +129,10 @@ def test_from_signing_in_to_three_decisions_by_keyboard(themes: Chrome, place: P
     press(browser, Keys.ESCAPE)
     uncover(browser, place)
     check(browser, "case-uncovered")
+    press(browser, "h")
+    heat = "const i = document.querySelector('.picture-main img'); return i.src.includes('heat') && i.complete && i.naturalWidth"
+    assert until(browser, lambda b: b.execute_script(heat)) == 300
+    check(browser, "case-heat")
 
     seen = []
     for outcome in ("u", "r", "u"):
@@ -236,7 +240,7 @@ def test_stopping_begins_a_break_and_empty_queues_say_so(themes: Chrome, place: 
     browser = themes
     place.sit(browser, place.ben)
     check(browser, "queue-empty")
-    fill("stop", likeness())
+    fill("stop", explicit())
     browser.refresh()
     press(browser, "n")
     until(browser, lambda b: b.find_elements(By.ID, "decide"))
