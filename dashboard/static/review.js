@@ -71,11 +71,13 @@ function show({ path, title, main }, how = "pushState") {
   history[how]({}, "", path);
   scrollTo(0, 0);
   next = null;
-  if (here()?.dataset.held === "yes") preload();
+  if (!sending) preload();
 }
 
-// The next case is claimed ahead, so that it is there at once; leaving gives it back.
+// The next case is claimed ahead, so that it is there at once; leaving gives it back. Never while a decision is under way: its
+// case is still held then, and would be given again.
 function preload() {
+  if (here()?.dataset.held !== "yes") return;
   const claimed = post("/app/queue/next", { beside: here().dataset.case });
   next = claimed.then(({ path }) => (path ? page(path) : null)).catch(() => null);
 }
@@ -126,6 +128,7 @@ async function send(outcome) {
     problem(error);
   } finally {
     sending = false;
+    if (!next) preload();
   }
 }
 
