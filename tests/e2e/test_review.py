@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -89,7 +90,8 @@ def press(browser: Chrome, *keys: str) -> None:
 
 
 def until(browser: Chrome, what: Any) -> Any:
-    return WebDriverWait(browser, 15).until(what)
+    """The page is replaced while it is looked at: what is gone is looked for again."""
+    return WebDriverWait(browser, 15, ignored_exceptions=[StaleElementReferenceException]).until(what)
 
 
 def case_id(browser: Chrome) -> str:
