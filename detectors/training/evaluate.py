@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.card import verified
+from detectors.heads import unit as unit_length
 from detectors.runtime import Runtime
 from detectors.synthetic import BACKBONE, WEIGHTS
 from detectors.training.corpus import Corpus
@@ -42,7 +43,7 @@ def committee_learner(corpus: Corpus, config: Config, choice: Choice | None, tol
 
 def plain_clip_learner(corpus: Corpus) -> Learner:
     """The baseline of the field: logistic regression on the final embedding, scaled to unit length."""
-    unit = {view: _unit(features.embedding) for view, features in corpus.views.items()}
+    unit = {view: unit_length(features.embedding) for view, features in corpus.views.items()}
 
     def learn(train: NDArray[np.bool_], left_out: str) -> Scorer:  # noqa: ARG001 - makes no choice
         seen = {view: train & features.present for view, features in corpus.views.items()}
@@ -52,10 +53,6 @@ def plain_clip_learner(corpus: Corpus) -> Learner:
         return lambda view: head(unit[view])
 
     return learn
-
-
-def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))
 
 
 def metadata_learner(corpus: Corpus, manifests: Sequence[Path]) -> Learner:

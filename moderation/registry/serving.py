@@ -146,11 +146,13 @@ class ServedModels:
         return _Shelf(version, asked, shelf, shares)
 
     def _load(self, model: Registered) -> Detector | None:
-        try:
-            return self._loaded.setdefault(model.identity, self.registry.load(model.name, model.digest))
-        except ModerationError as error:
-            log.error("registered model cannot be served", model=model.identity, reason=error.message)
-            return None
+        if model.identity not in self._loaded:
+            try:
+                self._loaded[model.identity] = self.registry.load(model.name, model.digest)
+            except ModerationError as error:
+                log.error("registered model cannot be served", model=model.identity, reason=error.message)
+                return None
+        return self._loaded[model.identity]
 
 
 def part(name: str, sha256: str) -> float:
