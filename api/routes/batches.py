@@ -37,7 +37,7 @@ async def create_batch(
     """Scan many images, when there is time for it: a manifest with a line for each.
 
     JSON lines such as `{"url": "https://…", "external_id": "…"}`, or CSV whose first line names the columns: `url`, and any of
-    `external_id`, `uploader`, `surface`, `locale` and `policy`. Lines that cannot be read are failures of the batch, each with
+    `external_id`, `uploader`, `surface`, `locale`, `policy`, `reach` and `consent`. Lines that cannot be read are failures of the batch, each with
     its number; the others are scanned. Nothing is begun before the whole manifest is there; 429 takes none of it.
     """
     caller.require("scan")
