@@ -220,7 +220,10 @@ def context(account: Account) -> bytes:
 
 def _new(session: Session, identity: Identity, tenant: str) -> Account:
     name, repository = clean_name(identity.name), AccountRepository(session)
-    if repository.by_name(name):
+    holder = repository.by_name(name, lock=True)
+    if holder and holder.subject == identity.subject:  # another first sign-in made it since the look by subject
+        return holder
+    if holder:
         raise ConflictError("There is an account of that name that signs in with a password.", hint="Ask an admin.")
     account = Account(
         id=new_id("account"),
