@@ -80,12 +80,24 @@ def list_cases(
     return CasesAnswer(cases=[CaseAnswer.of(case) for case in found])
 
 
+def lead(
+    caller: ReviewCaller,
+    role: Annotated[list[Role] | None, Query(description="Roles of who reads; `lead` when absent.")] = None,
+    works: Annotated[list[str] | None, Query(description="Queues that they may work; all when absent.")] = None,
+) -> Person:
+    """Who reads figures, from the query."""
+    return reader(caller, "figures", role or [Role.LEAD], works)
+
+
 @router.get("/figures")
 def read_figures(
-    caller: ReviewCaller, app: ApplicationDep, since: AwareDatetime, until: AwareDatetime
+    who: Annotated[Person, Depends(lead)], app: ApplicationDep, since: AwareDatetime, until: AwareDatetime
 ) -> FiguresAnswer:
-    """What waits now; and of a period throughput, overturn rate, agreement, and each detector's precision."""
-    return FiguresAnswer.model_validate(app.review_figures.figures(caller.tenant, since, until).as_dict())
+    """What waits now; and of a period throughput, overturn rate, agreement, and each detector's precision.
+
+    Known child abuse is counted for the role `senior` only.
+    """
+    return FiguresAnswer.model_validate(app.review_figures.figures(who.tenant, since, until, reader=who).as_dict())
 
 
 @router.post("/backtest")

@@ -79,7 +79,7 @@ def period_of(values: Mapping[str, Any]) -> Period:
 def figures(request: Request, person: Reader) -> Response:
     """What waits, what was done, how well people agree and detectors do."""
     period, error = _chosen(request)
-    found = application(request).review_figures.figures(person.tenant, period.since, period.until)
+    found = _figures(application(request), person, period)
     tables = tables_of(found, names_of(application(request), person.tenant))
     context = {"period": period, "choices": DAYS, "figures": found, "tables": tables, "error": error}
     context |= {"charts": _charts(found, period), "waiting": sum(queue.open for queue in found.queues)}
@@ -91,11 +91,15 @@ def figures(request: Request, person: Reader) -> Response:
 def table(name: str, request: Request, person: Reader) -> Response:
     """One of the tables, as CSV."""
     app, period = application(request), period_of(request.query_params)
-    found = app.review_figures.figures(person.tenant, period.since, period.until)
+    found = _figures(app, person, period)
     tables = tables_of(found, names_of(app, person.tenant))
     if name not in tables:
         raise NotFoundError(f"There is no table {name[:40]!r}.")
     return as_csv(tables[name])
+
+
+def _figures(app: Application, person: Person, period: Period) -> Figures:
+    return app.review_figures.figures(person.tenant, period.since, period.until, reader=person)
 
 
 def _chosen(request: Request) -> tuple[Period, dict[str, str] | None]:

@@ -78,7 +78,8 @@ def show(
 def stats(days: Days = 7, tenant: Tenant = DEFAULT_TENANT) -> None:
     """What waits, what was done, how well people agree and detectors do, as JSON."""
     now = utc_now()
-    figures = _app().review_figures.figures(tenant, now - timedelta(days=days), now + timedelta(seconds=1))
+    since, until = now - timedelta(days=days), now + timedelta(seconds=1)
+    figures = _app().review_figures.figures(tenant, since, until, reader=_operator(tenant))
     print(json.dumps(figures.as_dict()))  # noqa: T201 - the command's result
 
 

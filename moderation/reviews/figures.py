@@ -1,17 +1,19 @@
 """Figures for leads: what waits and for how long, what was done, how well people and detectors did."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
 
 from moderation.database import Database
 from moderation.errors import InvalidRequestError
 from moderation.reviews.agreement import Agreement, DoubleDecision, by_queue, by_reviewer
+from moderation.reviews.tallies import Row, Tallies
+from moderation.roles import Person
 from moderation.tables import CaseImage, Decision, ReviewCase, utc_now
 
 AGES = (1, 4, 24, 72)
@@ -85,36 +87,45 @@ class Figures:
 
 
 class FiguresService:
-    """Counts. All of it is read from the cases and decisions themselves."""
+    """Counts. All of it is counted from the cases and decisions themselves, by the database."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    def figures(self, tenant: str, since: datetime, until: datetime, *, now: datetime | None = None) -> Figures:
-        """What waits now, and what was done in a period. Raises InvalidRequestError."""
+    def figures(
+        self,
+        tenant: str,
+        since: datetime,
+        until: datetime,
+        *,
+        reader: Person | None = None,
+        now: datetime | None = None,
+    ) -> Figures:
+        """What waits now, and what was done in a period. Raises InvalidRequestError.
+
+        reader: who asks. Known child abuse is in the figures of seniors only, of the queues that they work.
+        """
         if since >= until:
             raise InvalidRequestError("The period ends before it begins.", hint="Give an earlier `since`.")
+        now = now or utc_now()
         with self.database.read() as session:
-            waiting = _waiting(session, tenant)
-            cases = _decided(session, tenant, since, until)
-            made = _made(session, tenant, since, until)
-        scans = [case for case in cases if case.kind == "scan"]
-        appeals = [case for case in cases if case.kind == "appeal"]
-        overturned = sum(case.outcome == "overturn" for case in scans)
-        doubles = double_decisions(made)
-        return Figures(
-            queues=queue_figures(waiting, now or utc_now()),
-            decided=len(scans),
-            overturned=overturned,
-            overturn_rate=round(overturned / len(scans), 4) if scans else None,
-            appeals_decided=len(appeals),
-            appeals_overturned=sum(case.outcome == "overturn" for case in appeals),
-            per_day=_per_day(made),
-            reviewers=reviewer_figures(made),
-            agreement_by_queue=by_queue(doubles),
-            agreement_by_reviewer=by_reviewer(doubles),
-            precision=precision(scans),
-        )
+            tallies = Tallies(session, tenant, reader)
+            cases = tallies.decided(since, until)
+            doubles = double_decisions(tallies.doubles(since, until))
+            scans, appeals = [_of(cases, kind) for kind in ("scan", "appeal")]
+            return Figures(
+                queues=[_queue(row, now) for row in tallies.queues(now, AGES)],
+                decided=scans[0],
+                overturned=scans[1],
+                overturn_rate=round(scans[1] / scans[0], 4) if scans[0] else None,
+                appeals_decided=appeals[0],
+                appeals_overturned=appeals[1],
+                per_day=tallies.per_day(since, until),
+                reviewers=_reviewers(tallies.reviewers(since, until), tallies.medians(since, until)),
+                agreement_by_queue=by_queue(doubles),
+                agreement_by_reviewer=by_reviewer(doubles),
+                precision=precision(cases),
+            )
 
     def training(self, tenant: str, *, after: str = "", limit: int = 1_000) -> list[dict[str, Any]]:
         """Decisions that may train detectors: of closed cases whose images the host all let be used. By decision, behind one."""
@@ -159,103 +170,60 @@ def _example(made: Decision, case: ReviewCase, image: CaseImage) -> dict[str, An
     }
 
 
-def queue_figures(waiting: Sequence[ReviewCase], now: datetime) -> list[QueueFigures]:
-    """What waits, by queue."""
-    queues: dict[str, list[ReviewCase]] = {}
-    for case in waiting:
-        queues.setdefault(case.queue, []).append(case)
-    return [_queue(name, queues[name], now) for name in sorted(queues)]
-
-
-def _queue(name: str, cases: Sequence[ReviewCase], now: datetime) -> QueueFigures:
-    hours = [(now - case.created_at).total_seconds() / 3600 for case in cases]
-    bounds = (0.0, *AGES, float("inf"))
+def _queue(row: Row, now: datetime) -> QueueFigures:
+    younger = (0, *(getattr(row, f"young{place}") for place in range(len(AGES))), row.open)
     return QueueFigures(
-        queue=name,
-        open=len(cases),
-        held=sum(case.lease_until is not None and case.lease_until > now for case in cases),
-        overdue=sum(case.due_at < now for case in cases),
-        second=sum(case.state == "second" for case in cases),
-        escalated=sum(case.tier == "senior" for case in cases),
-        oldest_hours=round(max(hours), 2),
-        ages=tuple(sum(low <= age < high for age in hours) for low, high in pairwise(bounds)),
-        next_due=min(case.due_at for case in cases),
-        overdue_then=tuple(sum(case.due_at < now + timedelta(hours=hours) for case in cases) for hours in AGES),
+        queue=row.queue,
+        open=row.open,
+        held=row.held,
+        overdue=row.overdue,
+        second=row.second,
+        escalated=row.escalated,
+        oldest_hours=round((now - row.oldest).total_seconds() / 3600, 2),
+        ages=tuple(more - less for less, more in pairwise(younger)),
+        next_due=row.next_due,
+        overdue_then=tuple(getattr(row, f"late{place}") for place in range(len(AGES))),
     )
 
 
-def double_decisions(made: Sequence[Decision]) -> list[DoubleDecision]:
-    """The first two independent decisions of each round of a case."""
-    rounds: dict[tuple[str, int], list[Decision]] = {}
-    for decision in made:
-        if decision.state == "counted" and decision.outcome != "escalate" and decision.right is None:
-            rounds.setdefault((decision.case_id, decision.round), []).append(decision)
+def double_decisions(rows: Sequence[Row]) -> list[DoubleDecision]:
+    """Every pair of independent decisions, from the counts of equal ones."""
     return [
-        DoubleDecision(two[0].queue, (two[0].reviewer, two[1].reviewer), (two[0].effect, two[1].effect))
-        for two in rounds.values()
-        if len(two) > 1
+        double
+        for row in rows
+        for double in [DoubleDecision(row.queue, (row.one, row.other), (row.first, row.second))] * row.times
     ]
 
 
-def precision(cases: Sequence[ReviewCase]) -> list[Precision]:
-    """By detector's label, how often people found the concern to hold: any effect but `allow`."""
-    found: dict[str, list[bool]] = {}
-    for case in cases:
-        for label in case.labels:
-            found.setdefault(label, []).append(case.effect != "allow")
+def _of(rows: Sequence[Row], kind: str) -> tuple[int, int]:
+    """How many cases of a kind were decided, and how many of them overturned."""
+    mine = [row for row in rows if row.kind == kind]
+    return sum(row.cases for row in mine), sum(row.cases for row in mine if row.outcome == "overturn")
+
+
+def precision(rows: Sequence[Row]) -> list[Precision]:
+    """By detector's label, how often people found the concern to hold, in cases of scans: any effect but `allow`."""
+    cases, held_true = Counter[str](), Counter[str]()
+    for row in rows:
+        if row.kind == "scan":
+            cases.update(dict.fromkeys(row.labels, row.cases))
+            held_true.update(dict.fromkeys(row.labels, row.cases if row.effect != "allow" else 0))
     return [
-        Precision(label, len(held), sum(held), round(sum(held) / len(held), 4)) for label, held in sorted(found.items())
+        Precision(label, number, held_true[label], round(held_true[label] / number, 4))
+        for label, number in sorted(cases.items())
     ]
 
 
-def reviewer_figures(made: Sequence[Decision]) -> list[ReviewerFigures]:
-    """What each person did."""
-    people: dict[str, list[Decision]] = {}
-    for decision in made:
-        people.setdefault(decision.reviewer, []).append(decision)
-    return [_reviewer(name, people[name]) for name in sorted(people)]
-
-
-def _reviewer(name: str, made: Sequence[Decision]) -> ReviewerFigures:
-    counted = [decision for decision in made if decision.state == "counted"]
-    seconds = sorted(decision.seconds for decision in counted if decision.seconds is not None)
-    golden = [decision.right for decision in counted if decision.right is not None]
-    return ReviewerFigures(
-        reviewer=name,
-        decisions=len(counted),
-        median_seconds=seconds[len(seconds) // 2] if seconds else None,
-        undone=sum(decision.state == "undone" for decision in made),
-        late=sum(decision.state == "late" for decision in made),
-        golden=len(golden),
-        golden_right=sum(golden),
-    )
-
-
-def _per_day(made: Sequence[Decision]) -> dict[str, int]:
-    days: dict[str, int] = {}
-    for decision in made:
-        if decision.state == "counted":
-            day = decision.created_at.date().isoformat()
-            days[day] = days.get(day, 0) + 1
-    return dict(sorted(days.items()))
-
-
-def _waiting(session: Session, tenant: str) -> Sequence[ReviewCase]:
-    query = sa.select(ReviewCase).where(
-        ReviewCase.tenant_id == tenant, ReviewCase.rank.is_not(None), ReviewCase.kind != "golden"
-    )
-    return session.scalars(query.order_by(ReviewCase.id)).all()
-
-
-def _decided(session: Session, tenant: str, since: datetime, until: datetime) -> Sequence[ReviewCase]:
-    query = sa.select(ReviewCase).where(
-        ReviewCase.tenant_id == tenant, ReviewCase.decided_at >= since, ReviewCase.decided_at < until
-    )
-    return session.scalars(query.order_by(ReviewCase.id)).all()
-
-
-def _made(session: Session, tenant: str, since: datetime, until: datetime) -> Sequence[Decision]:
-    query = sa.select(Decision).where(
-        Decision.tenant_id == tenant, Decision.created_at >= since, Decision.created_at < until
-    )
-    return session.scalars(query.order_by(Decision.id)).all()
+def _reviewers(rows: Sequence[Row], medians: Mapping[str, float]) -> list[ReviewerFigures]:
+    return [
+        ReviewerFigures(
+            reviewer=row.reviewer,
+            decisions=row.counted,
+            median_seconds=medians.get(row.reviewer),
+            undone=row.undone,
+            late=row.late,
+            golden=row.golden,
+            golden_right=row.golden_right,
+        )
+        for row in rows
+    ]

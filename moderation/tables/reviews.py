@@ -3,10 +3,12 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Float, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy import Float, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from moderation.tables.base import Base, CreatedMixin, TenantMixin, new_id
+
+GRAVEST = text("severity = 5")
 
 
 class ReviewCase(TenantMixin, CreatedMixin, Base):
@@ -25,6 +27,8 @@ class ReviewCase(TenantMixin, CreatedMixin, Base):
         Index("ix_cases_rank", "tenant_id", "rank", "id"),
         Index("ix_cases_release", "release_at"),
         Index("ix_cases_holder", "tenant_id", "holder"),
+        Index("ix_cases_decided", "tenant_id", "decided_at"),
+        Index("ix_cases_gravest", "tenant_id", "id", postgresql_where=GRAVEST, sqlite_where=GRAVEST),
     )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True, default=lambda: new_id("case"))
