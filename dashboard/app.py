@@ -17,6 +17,7 @@ from dashboard.templating import templates
 from dashboard.views import (
     accounts,
     appeals,
+    audit,
     backtest,
     cases,
     drop,
@@ -50,7 +51,7 @@ def create_app(application: Application) -> FastAPI:
     app.state.application = application
     app.state.notice_rate = notice.rate_of(application.settings)
     for view in (
-        drop, notice, sign_in, provider, welcome, home, me, queue, cases, pictures, appeals, leads, backtest, accounts,
+        drop, notice, sign_in, provider, welcome, home, me, queue, cases, pictures, appeals, leads, backtest, audit, accounts,
     ):  # fmt: skip
         app.include_router(view.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

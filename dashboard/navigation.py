@@ -54,6 +54,12 @@ NAVIGATION = [
         _("See whether models, lists, takedowns and webhooks are as they should be."),
     ),
     Place(
+        _("Audit"),
+        "/app/audit",
+        (Role.AUDITOR,),
+        _("Read what was done, by whom and to what."),
+    ),
+    Place(
         _("Accounts"),
         "/app/accounts",
         (Role.ADMIN,),

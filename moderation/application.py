@@ -59,6 +59,7 @@ from moderation.reviews.intake import Intake
 from moderation.reviews.records import ReviewRules
 from moderation.reviews.safety import ReviewerSafety
 from moderation.reviews.service import ReviewService
+from moderation.reviews.statements import Statements
 from moderation.scanner import Scanner
 from moderation.scans.service import ScanService
 from moderation.settings import Settings
@@ -216,7 +217,7 @@ class Application:
         judge = Judge(self.scanner, self.policies, lookup)
         limits, source = MediaLimits.of(self.settings), self.settings.rescan_source
         paths = Paths(judge, self.store, lambda: self.client, limits, source=source)
-        return RescanService(self.database, paths, intake=Intake(self.review_rules))
+        return RescanService(self.database, paths, intake=self.intake)
 
     @cached_property
     def exchanges(self) -> ExchangeService:
@@ -261,7 +262,7 @@ class Application:
             self.policies,
             self.store,
             MediaLimits.of(self.settings),
-            intake=Intake(self.review_rules),
+            intake=self.intake,
         )
 
     @cached_property
@@ -269,8 +270,12 @@ class Application:
         return ReviewRules.of(self.settings)
 
     @cached_property
+    def intake(self) -> Intake:
+        return Intake(self.review_rules)
+
+    @cached_property
     def reviews(self) -> ReviewService:
-        return ReviewService(self.database, self.review_rules)
+        return ReviewService(self.database, self.review_rules, self.statements)
 
     @cached_property
     def decisions(self) -> DecisionService:
@@ -278,7 +283,12 @@ class Application:
 
     @cached_property
     def appeals(self) -> AppealService:
-        return AppealService(self.database, self.review_rules)
+        days = self.settings.appeal_statement_days
+        return AppealService(self.database, self.review_rules, self.statements, days=days)
+
+    @cached_property
+    def statements(self) -> Statements:
+        return Statements(Vault.of(self.settings.takedown_keys, setting="PALISADE_TAKEDOWN_KEYS"))
 
     @cached_property
     def evidence(self) -> EvidenceService:
@@ -355,6 +365,7 @@ CHORES: dict[str, Callable[[Application], int]] = {
     "jobs": lambda app: app.recovery.recover(),
     "sessions": lambda app: app.sessions.forget(),
     "decisions": lambda app: app.decisions.release(),
+    "appeals": lambda app: app.appeals.tend(),
     "rescans": lambda app: app.rescan_step(),
 }
 """What is due from time to time. The parts are made by the process that runs the chore: a worker's children, not their parent."""

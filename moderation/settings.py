@@ -56,8 +56,8 @@ class Settings(BaseSettings):
 
     takedown_keys: SecretStr | None = Field(
         None,
-        description="Keys that what people file in takedown notices is encrypted with: `id:base64` of 32 bytes, comma-separated, "
-        "the newest first. Older keys still decrypt. There is no default; takedown notices need one.",
+        description="Keys that what people file in takedown notices and say in appeals is encrypted with: `id:base64` of 32 bytes, "
+        "comma-separated, the newest first. Older keys still decrypt. There is no default; notices and appeals need one.",
     )
 
     # models
@@ -223,6 +223,12 @@ class Settings(BaseSettings):
         description="Hours in which a case is to be decided, by severity from 1 to 5, comma-separated.",
     )
     review_appeal_hours: float = Field(72.0, gt=0, le=8_760, description="Hours in which an appeal is to be decided.")
+    appeal_statement_days: int = Field(
+        365,
+        ge=0,
+        le=36_500,
+        description="Days after which what an uploader said in a decided appeal is deleted; 0 keeps it. It goes with its scan, too.",
+    )
     review_lease_seconds: int = Field(
         300, ge=10, le=86_400, description="How long a claimed case is kept for its reviewer, unless they renew it."
     )

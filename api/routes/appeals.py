@@ -8,6 +8,8 @@ from api.dependencies import ApplicationDep
 from api.routes.cases import ReviewCaller
 from api.routes.scans import ERRORS
 from api.schemas.reviews import AppealAnswer, AppealRequest, AppealsAnswer, AppealState
+from moderation.application import Application
+from moderation.tables import Appeal
 
 router = APIRouter(prefix="/v1/appeals", tags=["reviews"], responses=ERRORS)
 
@@ -15,7 +17,7 @@ router = APIRouter(prefix="/v1/appeals", tags=["reviews"], responses=ERRORS)
 @router.post("", status_code=201)
 def file_appeal(what: AppealRequest, caller: ReviewCaller, app: ApplicationDep) -> AppealAnswer:
     """File an appeal for an uploader. Somebody decides who did not decide before; the host is told by webhook."""
-    return AppealAnswer.of(app.appeals.file(caller.tenant, what.plea(), actor=caller.key_id))
+    return _answer(app, app.appeals.file(caller.tenant, what.plea(), actor=caller.key_id))
 
 
 @router.get("")
@@ -28,7 +30,7 @@ def list_appeals(
 ) -> AppealsAnswer:
     """Appeals by age."""
     found = app.appeals.appeals(caller.tenant, states=state or (), after=after, limit=limit)
-    return AppealsAnswer(appeals=[AppealAnswer.of(appeal) for appeal in found])
+    return AppealsAnswer(appeals=[_answer(app, appeal) for appeal in found])
 
 
 @router.get("/{appeal_id}")
@@ -38,4 +40,8 @@ def read_appeal(
     app: ApplicationDep,
 ) -> AppealAnswer:
     """An appeal, and what came of it."""
-    return AppealAnswer.of(app.appeals.find(caller.tenant, appeal_id))
+    return _answer(app, app.appeals.find(caller.tenant, appeal_id))
+
+
+def _answer(app: Application, appeal: Appeal) -> AppealAnswer:
+    return AppealAnswer.of(appeal, app.appeals.statement(appeal))

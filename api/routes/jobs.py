@@ -17,4 +17,5 @@ JobId = Annotated[str, Path(pattern="^job_[0-9a-z]{1,33}$", description="The job
 def read_job(job_id: JobId, caller: CallerDep, app: ApplicationDep) -> JobAnswer:
     """An asynchronous scan: its state, and the scan once it is done."""
     caller.require("read")
-    return JobAnswer.of(*app.jobs.find(caller.tenant, job_id))
+    job, scan = app.jobs.find(caller.tenant, job_id)
+    return JobAnswer.of(job, scan, app.scans.case(scan) if scan else None)

@@ -121,7 +121,8 @@ def create_batch(batch: BatchDep, caller: CallerDep, scans: ScansDep) -> BatchAn
 def read_scan(scan_id: str, caller: CallerDep, scans: ScansDep) -> ScanAnswer:
     """A scan by its id."""
     caller.require("read")
-    return ScanAnswer.of(scans.find(caller.tenant, scan_id))
+    scan = scans.find(caller.tenant, scan_id)
+    return ScanAnswer.of(scan, scans.case(scan))
 
 
 def _batch_item(scans: ScanService, tenant: str, number: int, upload: Upload) -> BatchItem:
@@ -161,7 +162,7 @@ def _submit(app: Application, tenant: str, upload: Upload) -> str:
     except ModerationError as error:
         REFUSED.labels(error.error_code).inc()
         raise
-    return JobAnswer.of(job, None).model_dump_json()
+    return JobAnswer.of(job).model_dump_json()
 
 
 def _taken(answer: str) -> Response:
@@ -178,7 +179,7 @@ def _scan(scans: ScanService, tenant: str, upload: Upload) -> ScanAnswer:
         REFUSED.labels(error.error_code).inc()
         raise
     _observe(scan)
-    return ScanAnswer.of(scan)
+    return ScanAnswer.of(scan, scans.case(scan))
 
 
 def _observe(scan: Scan) -> None:

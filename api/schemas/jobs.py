@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from api.schemas.scans import ScanAnswer
 from moderation.jobs.batches import left
-from moderation.tables import Batch, Job, Scan
+from moderation.tables import Batch, Job, ReviewCase, Scan
 
 State = Literal["queued", "running", "done", "failed", "quarantined"]
 
@@ -55,8 +55,8 @@ class JobAnswer(JobSummary):
     scan: ScanAnswer | None
 
     @classmethod
-    def of(cls, job: Job, scan: Scan | None = None) -> "JobAnswer":
-        return cls(**JobSummary.of(job).model_dump(), scan=ScanAnswer.of(scan) if scan else None)
+    def of(cls, job: Job, scan: Scan | None = None, case: ReviewCase | None = None) -> "JobAnswer":
+        return cls(**JobSummary.of(job).model_dump(), scan=ScanAnswer.of(scan, case) if scan else None)
 
 
 class BatchProgress(BaseModel):

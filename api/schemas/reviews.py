@@ -240,7 +240,7 @@ class AppealAnswer(BaseModel):
     scan_id: str | None
     case_id: str
     of_case: str | None
-    statement: str
+    statement: str | None = Field(description="Empty once it was deleted; null where its key is not held.")
     locale: str
     in_force: str
     state: AppealState
@@ -251,8 +251,9 @@ class AppealAnswer(BaseModel):
     decided_at: datetime | None
 
     @classmethod
-    def of(cls, appeal: Appeal) -> "AppealAnswer":
-        return cls.model_validate(appeal, from_attributes=True)
+    def of(cls, appeal: Appeal, statement: str | None) -> "AppealAnswer":
+        names = (name for name in cls.model_fields if name != "statement")
+        return cls.model_validate({"statement": statement, **{name: getattr(appeal, name) for name in names}})
 
 
 class AppealsAnswer(BaseModel):
@@ -298,7 +299,7 @@ class WholeCaseAnswer(BaseModel):
             images=[CaseImageAnswer.of(image) for image in view.images],
             decisions=[DecisionAnswer.of(made) for made in view.decisions],
             offers=[DecisionAnswer.of(made) for made in view.offers],
-            appeal=AppealAnswer.of(view.appeal) if view.appeal else None,
+            appeal=AppealAnswer.of(view.appeal, view.statement) if view.appeal else None,
             earlier=[EarlierCase.model_validate(found) for found in view.earlier],
             display=DisplayAnswer.of(display),
         )

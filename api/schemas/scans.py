@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from moderation.policy import Action
-from moderation.tables import Scan, StoredImage
+from moderation.tables import ReviewCase, Scan, StoredImage
 
 
 class ErrorBody(BaseModel):
@@ -99,6 +99,18 @@ class Context(BaseModel):
         return cls(external_id=scan.external_id, uploader=scan.uploader, surface=scan.surface, locale=scan.locale)
 
 
+class CaseRef(BaseModel):
+    """The case in which people decide on the image; several scans of it, and near copies, share one."""
+
+    id: str = Field(examples=["case_01kax1pz7rc5w1m3s0qv9yd2ht"])
+    queue: str = Field(examples=["explicit"])
+    state: Literal["open", "second", "decided", "closed"]
+
+    @classmethod
+    def of(cls, case: ReviewCase) -> "CaseRef":
+        return cls.model_validate({"id": case.id, "queue": case.queue, "state": case.state})
+
+
 class ScanAnswer(BaseModel):
     """A scan: the verdict, and everything behind it."""
 
@@ -112,9 +124,12 @@ class ScanAnswer(BaseModel):
     timings: Mapping[str, float] = Field(description="Milliseconds of each part that ran when the image was measured.")
     warnings: list[str]
     reused: bool = Field(description="Whether the findings are of an earlier scan of the same bytes and models.")
+    case: CaseRef | None = Field(
+        description="Where people decide on it; null where nobody has to. Cases of known child abuse are not named."
+    )
 
     @classmethod
-    def of(cls, scan: Scan) -> "ScanAnswer":
+    def of(cls, scan: Scan, case: ReviewCase | None) -> "ScanAnswer":
         return cls(
             id=scan.id,
             created_at=scan.created_at,
@@ -126,6 +141,7 @@ class ScanAnswer(BaseModel):
             timings=scan.measurement.timings,
             warnings=scan.measurement.warnings,
             reused=scan.reused,
+            case=CaseRef.of(case) if case else None,
         )
 
 

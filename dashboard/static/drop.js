@@ -72,19 +72,33 @@ function show(file, scan) {
   result.hidden = false;
 }
 
-function showVerdict(file, { verdict, reused }) {
+function showVerdict(file, scan) {
+  const { verdict, reused } = scan;
   document.querySelector(".verdict").className = `verdict is-${verdict.action}`;
   document.getElementById("action").textContent = verdict.action;
   document.getElementById("file-name").textContent = file.name || "Pasted image";
   document.getElementById("verdict-summary").textContent =
     `${SUMMARIES[verdict.action]} Judged by ${verdict.policy.name}, version ${verdict.policy.version}.`
     + (reused ? " Measured before, judged anew." : "");
+  showCase(scan.case);
   document.getElementById("reasons").replaceChildren(...verdict.reasons.map((reason) => {
     const item = element("li");
     item.append(element("span", reason.action, `chip chip-${reason.action}`), ` ${reason.reason} `);
     item.append(element("code", reason.rule));
     return item;
   }));
+}
+
+// Where people decide on it: a link for those who are signed in and work its queue.
+function showCase(found) {
+  const place = document.getElementById("case");
+  place.hidden = !found;
+  if (!found) return;
+  const { works, waits, decided } = place.dataset;
+  const mine = works !== undefined && (works === "" || works.split(",").includes(found.queue));
+  const name = mine ? element("a", found.id) : element("code", found.id);
+  if (mine) name.href = `/app/cases/${found.id}`;
+  place.replaceChildren(`${found.state === "open" || found.state === "second" ? waits : decided} `, name, ` (${found.queue})`);
 }
 
 function showPicture(file, { image, findings }) {

@@ -16,6 +16,9 @@ from moderation.tables import Account
 
 router = APIRouter(prefix="/app/accounts")
 
+PAGE = 50
+MOST_SEARCH = 100
+
 Admin = Annotated[Person, Depends(signed_in(Role.ADMIN))]
 Roles = Annotated[list[str], Form(alias="role", max_length=20)]
 Queues = Annotated[str, Form(alias="queues", max_length=2_000)]
@@ -106,9 +109,19 @@ def _list(
     queues: str = "",
     error: ModerationError | None = None,
 ) -> Response:
-    rows = [(account, state(account)) for account in application(request).accounts.accounts(admin.tenant)]
+    asked = request.query_params
+    search, after = asked.get("search", "")[:MOST_SEARCH], asked.get("after", "")[:MOST_SEARCH]
+    found, count = application(request).accounts.page(admin.tenant, search=search, after=after, limit=PAGE + 1)
     typed = {"name": name, "roles": roles or [], "queues": queues}
-    context = {"rows": rows, "typed": typed, "error": said(error) if error else None}
+    context = {
+        "rows": [(account, state(account)) for account in found[:PAGE]],
+        "more": found[PAGE - 1].name if len(found) > PAGE else "",
+        "count": count,
+        "search": search,
+        "after": after,
+        "typed": typed,
+        "error": said(error) if error else None,
+    }
     return page(request, "accounts.html", context, status=error.http_status if error else 200)
 
 

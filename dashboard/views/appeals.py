@@ -26,10 +26,12 @@ def appeals(
     """Appeals by age. Raises ForbiddenError for those who do not work them."""
     if not person.works(APPEALS):
         raise ForbiddenError("You do not work appeals.", hint="Queues are given by an administrator.")
-    found = application(request).appeals.appeals(person.tenant, states=[state], after=after, limit=PAGE + 1)
+    service = application(request).appeals
+    found = service.appeals(person.tenant, states=[state], after=after, limit=PAGE + 1)
     context = {
-        "rows": found[:PAGE],
+        "rows": [(appeal, service.statement(appeal)) for appeal in found[:PAGE]],
         "more": found[PAGE - 1].id if len(found) > PAGE else "",
+        "after": after,
         "state": state,
         "states": STATES,
         "now": utc_now(),

@@ -80,7 +80,7 @@ def figures(request: Request, person: Reader) -> Response:
     """What waits, what was done, how well people agree and detectors do."""
     period, error = _chosen(request)
     found = _figures(application(request), person, period)
-    tables = tables_of(found, names_of(application(request), person.tenant))
+    tables = tables_of(found, names_of(application(request), person.tenant, found))
     context = {"period": period, "choices": DAYS, "figures": found, "tables": tables, "error": error}
     context |= {"charts": _charts(found, period), "waiting": sum(queue.open for queue in found.queues)}
     context["overdue"] = sum(queue.overdue for queue in found.queues)
@@ -92,7 +92,7 @@ def table(name: str, request: Request, person: Reader) -> Response:
     """One of the tables, as CSV."""
     app, period = application(request), period_of(request.query_params)
     found = _figures(app, person, period)
-    tables = tables_of(found, names_of(app, person.tenant))
+    tables = tables_of(found, names_of(app, person.tenant, found))
     if name not in tables:
         raise NotFoundError(f"There is no table {name[:40]!r}.")
     return as_csv(tables[name])
@@ -109,9 +109,10 @@ def _chosen(request: Request) -> tuple[Period, dict[str, str] | None]:
         return period_of({}), said(error)
 
 
-def names_of(app: Application, tenant: str) -> dict[str, str]:
+def names_of(app: Application, tenant: str, found: Figures) -> Mapping[str, str]:
     """What people are called, by the id that decisions keep; somebody of another tool is not among them."""
-    return {account.id: account.name for account in app.accounts.accounts(tenant)}
+    reviewers = {who.reviewer for who in found.reviewers} | set(found.agreement_by_reviewer)
+    return app.accounts.names(tenant, reviewers)
 
 
 def tables_of(found: Figures, names: Mapping[str, str]) -> dict[str, Table]:

@@ -1,6 +1,6 @@
 """SQL of accounts, sessions and recovery codes."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -40,6 +40,18 @@ class AccountRepository:
     def accounts(self, tenant: str) -> Sequence[Account]:
         """By name."""
         return self.session.scalars(sa.select(Account).where(Account.tenant_id == tenant).order_by(Account.name)).all()
+
+    def page(self, tenant: str, *, search: str, after: str, limit: int) -> Sequence[Account]:
+        """By name, behind one; search: what names have in them, '' for all."""
+        query = sa.select(Account).where(*_matching(tenant, search), Account.name > after)
+        return self.session.scalars(query.order_by(Account.name).limit(limit)).all()
+
+    def count(self, tenant: str, *, search: str) -> int:
+        return self.session.scalar(sa.select(sa.func.count(Account.id)).where(*_matching(tenant, search))) or 0
+
+    def names(self, tenant: str, account_ids: Collection[str]) -> dict[str, str]:
+        query = sa.select(Account.id, Account.name).where(Account.tenant_id == tenant)
+        return {row[0]: row[1] for row in self.session.execute(query.where(Account.id.in_(sorted(account_ids))))}
 
     def is_empty(self) -> bool:
         return self.session.scalar(sa.select(Account.id).limit(1)) is None
@@ -97,6 +109,11 @@ class AccountRepository:
     def count_recovery_codes(self, account_id: str) -> int:
         query = sa.select(sa.func.count()).select_from(RecoveryCode).where(RecoveryCode.account_id == account_id)
         return self.session.scalar(query) or 0
+
+
+def _matching(tenant: str, search: str) -> tuple[sa.ColumnElement[bool], ...]:
+    mine = Account.tenant_id == tenant
+    return (mine, sa.func.lower(Account.name).contains(search.lower(), autoescape=True)) if search else (mine,)
 
 
 def _count(session: Session, statement: sa.Delete) -> int:

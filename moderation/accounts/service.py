@@ -1,7 +1,7 @@
 """Making accounts, changing what they may do, taking them away."""
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 
 from sqlalchemy.exc import IntegrityError
@@ -56,6 +56,24 @@ class AccountService:
         """All of a tenant, by name."""
         with self.database.read() as session:
             return AccountRepository(session).accounts(tenant)
+
+    def page(self, tenant: str, *, search: str = "", after: str = "", limit: int = 50) -> tuple[Sequence[Account], int]:
+        """Accounts of a tenant by name, behind one, with those in whose name something is; and how many such there are."""
+        with self.database.read() as session:
+            repository = AccountRepository(session)
+            found = repository.page(tenant, search=search.strip(), after=after, limit=limit)
+            return found, repository.count(tenant, search=search.strip())
+
+    def id_of(self, tenant: str, name: str) -> str | None:
+        """The account of a name, None where nobody has it."""
+        with self.database.read() as session:
+            account = AccountRepository(session).by_name(name.strip().lower()) if name else None
+        return account.id if account is not None and account.tenant_id == tenant else None
+
+    def names(self, tenant: str, account_ids: Collection[str]) -> Mapping[str, str]:
+        """What people are called, by id; who has no account is not among them."""
+        with self.database.read() as session:
+            return AccountRepository(session).names(tenant, account_ids)
 
     def is_empty(self) -> bool:
         """Whether nobody has an account yet, of any tenant."""

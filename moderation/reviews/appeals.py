@@ -11,11 +11,16 @@ from moderation.reviews.harms import cause_of_appeal
 from moderation.reviews.intake import Intake, hashes_of, image_row
 from moderation.reviews.priority import rank_of
 from moderation.reviews.records import ReviewRules, check_text
-from moderation.reviews.repository import ReviewRepository
+from moderation.reviews.repository import ReviewRepository, statements_that_are_over, unsealed_statements
 from moderation.reviews.service import exclusion
+from moderation.reviews.statements import Statements
 from moderation.tables import Appeal, ReviewCase, Scan, new_id, utc_now
 
 MOST_STATEMENT = 5_000
+
+PAGE = 500
+"""Statements that one run of the chore deletes or encrypts."""
+
 STATES = ("open", "decided")
 
 
@@ -45,15 +50,18 @@ class Plea:
 class AppealService:
     """Takes appeals. They are decided as cases of the queue `appeals` are."""
 
-    def __init__(self, database: Database, rules: ReviewRules) -> None:
+    def __init__(self, database: Database, rules: ReviewRules, statements: Statements, *, days: int = 0) -> None:
+        """days: after which the statement of a decided appeal is deleted, 0 for never."""
         self.database = database
+        self.statements = statements
+        self.days = days
         self.intake = Intake(rules)
         self.rules = rules
 
     def file(self, tenant: str, plea: Plea, *, actor: str, now: datetime | None = None) -> Appeal:
         """Open an appeal. Nobody who decided on the image before is given it.
 
-        Raises NotFoundError, InvalidRequestError (nothing is in force), ConflictError (there is an appeal already, or the image
+        Raises StorageError (no key), NotFoundError, InvalidRequestError (nothing is in force), ConflictError (there is an appeal already, or the image
         still waits for a first decision).
         """
         now = now or utc_now()
@@ -73,6 +81,7 @@ class AppealService:
             for reviewer in _deciders(repository, scan.image.sha256):
                 repository.exclude(exclusion(case, reviewer, "appealed"))
             appeal = _row(scan, case, plea, in_force, before)
+            appeal.sealed = self.statements.seal(tenant, appeal.id, plea.statement.strip())
             repository.add(appeal)
             audit.record(session, tenant, actor, "appeal.filed", appeal.id, case=case.id, scan=scan.id)
             told = {"appeal": appeal.id, "scan": scan.id, "due_at": case.due_at.isoformat()}
@@ -100,6 +109,27 @@ class AppealService:
         """Appeals by age."""
         with self.database.read() as session:
             return ReviewRepository(session, tenant).appeals(states=states, after=after, limit=limit)
+
+    def statement(self, appeal: Appeal) -> str | None:
+        """What the uploader says; '' once it was deleted, None where its key is not held."""
+        return self.statements.read(appeal)
+
+    def tend(self, *, now: datetime | None = None) -> int:
+        """Delete statements whose time is over, or whose scan was deleted; encrypt those of before there was encryption.
+
+        Of every tenant; gives how many.
+        """
+        before = (now or utc_now()) - timedelta(days=self.days) if self.days else None
+        with self.database.write() as session:
+            over = statements_that_are_over(session, before, PAGE)
+            for appeal in over:
+                appeal.sealed, appeal.unsealed = None, ""
+                audit.record(session, appeal.tenant_id, "palisade", "appeal.statement_deleted", appeal.id)
+            plain = unsealed_statements(session, PAGE) if self.statements.vault else []
+            for appeal in plain:
+                appeal.sealed = self.statements.seal(appeal.tenant_id, appeal.id, appeal.unsealed)
+                appeal.unsealed = ""
+        return len(over) + len(plain)
 
 
 def _scan(repository: ReviewRepository, plea: Plea) -> Scan:
@@ -138,7 +168,7 @@ def _row(scan: Scan, case: ReviewCase, plea: Plea, in_force: str, before: Review
         scan_id=scan.id,
         case_id=case.id,
         of_case=before.id if before else None,
-        statement=plea.statement.strip(),
+        unsealed="",
         locale=plea.locale,
         in_force=in_force,
         state="open",

@@ -168,6 +168,7 @@ class DecisionService:
         now = now or utc_now()
         with self.database.write() as session:
             repository = ReviewRepository(session, person.tenant)
+            repository.lock_tenant()
             case = found(repository.case(case_id, lock=True), case_id)
             made = next((d for d in reversed(repository.decisions(case_id)) if d.state == "counted"), None)
             if made is None or made.reviewer != person.id:
@@ -177,6 +178,8 @@ class DecisionService:
             for name in RESTORED:
                 setattr(case, name, made.before[name])
             case.outcome = case.effect = case.decided_at = case.release_at = None
+            if case.rank is None and case.kind == "scan":
+                repository.number(*repository.images(case_id))
             case.rank = rank_of(case)
             decided = repository.exclusion(case_id, person.id, "decided")
             if decided is not None:

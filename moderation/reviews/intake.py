@@ -1,20 +1,16 @@
 """Opens cases: in the transaction that stores the scan, so that no held image is without one."""
 
 import hashlib
-from collections.abc import Sequence
 
-import numpy as np
 from sqlalchemy.orm import Session
 
 from moderation import audit
 from moderation.reviews.harms import HARMS, Cause, cause_of
+from moderation.reviews.nearby import Nearby
 from moderation.reviews.priority import rank_of
 from moderation.reviews.records import ReviewRules
 from moderation.reviews.repository import ReviewRepository
 from moderation.tables import CaseImage, ReviewCase, Scan, new_id, utc_now
-
-RADIUS = 31
-"""PDQ bits within which two images are one case, as banks and sweeps compare."""
 
 
 class Intake:
@@ -22,6 +18,7 @@ class Intake:
 
     def __init__(self, rules: ReviewRules) -> None:
         self.rules = rules
+        self.nearby = Nearby()
 
     def take(self, session: Session, tenant: str, scan: Scan) -> ReviewCase | None:
         """The case that a scan's verdict calls for: a new one, or the waiting one of the same or nearly the same image.
@@ -32,16 +29,33 @@ class Intake:
         if cause is None:
             return None
         repository = ReviewRepository(session, tenant)
-        repository.lock_tenant()
+        last = repository.lock_tenant()
         upright, orientations = hashes_of(scan)
-        case, stage, distance = _waiting(repository, scan.image.sha256, orientations)
+        case, stage, distance = self._waiting(repository, last, scan.image.sha256, orientations)
         if case is None:
             case = self.new_case(tenant, cause, reach=max(scan.reach, 1))
-            repository.add(case, image_row(case, scan, upright, "first", 0))
+            image = image_row(case, scan, upright, "first", 0)
+            repository.number(image)
+            repository.add(case, image)
+            scan.case_id = case.id
             audit.record(session, tenant, "palisade", "case.opened", case.id, queue=case.queue, harm=case.harm)
             return case
         self._join(repository, case, cause, scan, image_row(case, scan, upright, stage, distance))
+        scan.case_id = case.id
         return case
+
+    def _waiting(
+        self, repository: ReviewRepository, last: int, sha256: str, orientations: bytes
+    ) -> tuple[ReviewCase | None, str, int]:
+        same = repository.waiting_with(sha256)
+        if same is not None or not orientations:
+            return same, "same", 0
+        found = self.nearby.find(repository, last, orientations)
+        if found is None:
+            return None, "", 0
+        near = repository.case(found[0], lock=True)
+        # between the question and the lock somebody may have decided on it
+        return (near, "near", found[1]) if near is not None and near.rank is not None else (None, "", 0)
 
     def new_case(
         self, tenant: str, cause: Cause, *, reach: int, kind: str = "scan", answer: str | None = None
@@ -77,6 +91,7 @@ class Intake:
     def _join(self, repository: ReviewRepository, case: ReviewCase, cause: Cause, scan: Scan, row: CaseImage) -> None:
         known = repository.image(case.id, scan.image.sha256)
         if known is None:
+            repository.number(row)
             repository.add(row)
         else:
             known.times += 1
@@ -130,26 +145,3 @@ def image_row(case: ReviewCase, scan: Scan, upright: bytes, stage: str, distance
         times=1,
         consent=scan.consent,
     )
-
-
-def _waiting(repository: ReviewRepository, sha256: str, orientations: bytes) -> tuple[ReviewCase | None, str, int]:
-    same = repository.waiting_with(sha256)
-    if same is not None or not orientations:
-        return same, "same", 0
-    found = nearest(repository.waiting_hashes(), orientations)
-    if found is None:
-        return None, "", 0
-    near = repository.case(found[0], lock=True)
-    return (near, "near", found[1]) if near is not None and near.rank is not None else (None, "", 0)
-
-
-def nearest(cases: Sequence[tuple[str, bytes]], orientations: bytes) -> tuple[str, int] | None:
-    """The nearest of the cases (id, packed hashes) within the radius, with its distance in bits; the oldest of equals."""
-    if not cases:
-        return None
-    owners = [case_id for case_id, packed in cases for _ in range(len(packed) // 32)]
-    rows = np.frombuffer(b"".join(packed for _, packed in cases), np.uint8).reshape(-1, 32).view(np.uint64)
-    wanted = np.frombuffer(orientations, np.uint8).reshape(-1, 32).view(np.uint64)
-    apart = np.min([np.bitwise_count(rows ^ one).sum(axis=1, dtype=np.int64) for one in wanted], axis=0)
-    best = int(np.argmin(apart))
-    return (owners[best], int(apart[best])) if apart[best] <= RADIUS else None

@@ -120,7 +120,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class CaseView:
-    """All that is kept of a case. appeal: the one that it is about."""
+    """All that is kept of a case. appeal: the one that it is about; statement: what it says, None where it cannot be read."""
 
     case: ReviewCase
     images: Sequence[CaseImage]
@@ -128,6 +128,7 @@ class CaseView:
     offers: Sequence[Decision]
     appeal: Appeal | None
     earlier: Sequence[Mapping[str, Any]]
+    statement: str | None = None
 
 
 @dataclass(frozen=True)

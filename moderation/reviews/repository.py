@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -22,6 +23,16 @@ from moderation.tables import (
     Tenant,
 )
 
+FIRST_OWN = "first number of a case's image"
+
+
+class NumberedHashes(NamedTuple):
+    """Packed PDQ hashes of an image of a waiting case. number: None for one of before there were numbers."""
+
+    number: int | None
+    case_id: str
+    pdq: bytes
+
 
 class ReviewRepository:
     """Reads and writes the cases of one tenant within one transaction."""
@@ -30,9 +41,13 @@ class ReviewRepository:
         self.session = session
         self.tenant = tenant
 
-    def lock_tenant(self) -> None:
-        """One at a time from here on, on PostgreSQL; on SQLite every write is."""
-        self.session.execute(sa.select(Tenant.id).where(Tenant.id == self.tenant).with_for_update(key_share=True))
+    def lock_tenant(self) -> int:
+        """One at a time from here on, on PostgreSQL; on SQLite every write is. Gives the last `CaseImage.number`.
+
+        Take it before the lock of a case, as everybody does.
+        """
+        query = sa.select(Tenant.case_images).where(Tenant.id == self.tenant)
+        return self.session.scalar(query.with_for_update(key_share=True)) or 0
 
     def add(self, *rows: Base) -> None:
         for row in rows:
@@ -147,11 +162,37 @@ class ReviewRepository:
         query = query.where(*self._joinable(), CaseImage.sha256 == sha256).order_by(ReviewCase.id).limit(1)
         return self.session.scalar(query.with_for_update(of=ReviewCase))
 
-    def waiting_hashes(self) -> Sequence[tuple[str, bytes]]:
-        """Case and packed PDQ hashes of every image that waits for a person."""
-        query = sa.select(CaseImage.case_id, CaseImage.pdq).join(ReviewCase, CaseImage.case_id == ReviewCase.id)
-        query = query.where(*self._joinable(), CaseImage.pdq != b"").order_by(CaseImage.id)
-        return [(row[0], row[1]) for row in self.session.execute(query)]
+    def number(self, *images: CaseImage) -> None:
+        """Tell every process that these images may be joined now. The tenant must be locked."""
+        for image in images:
+            if image.pdq:
+                query = sa.update(Tenant).where(Tenant.id == self.tenant).values(case_images=Tenant.case_images + 1)
+                query = query.execution_options(synchronize_session=False)
+                image.number = self.session.scalar(query.returning(Tenant.case_images))
+                self.session.info.setdefault(FIRST_OWN, image.number)
+
+    @property
+    def first_own_number(self) -> int | None:
+        """The first number that this transaction gave out."""
+        return self.session.info.get(FIRST_OWN)
+
+    def waiting_hashes(self, *, above: int) -> Sequence[NumberedHashes]:
+        """Every image of a case that waits for a person and may be joined, above a number; 0 for all of them."""
+        columns = (CaseImage.number, CaseImage.case_id, CaseImage.pdq)
+        new = CaseImage.number > above
+        query = sa.select(*columns).join(ReviewCase, CaseImage.case_id == ReviewCase.id).where(*self._joinable())
+        query = query.where(
+            CaseImage.tenant_id == self.tenant, CaseImage.pdq != b"", new if above else sa.literal(True)
+        )
+        return [NumberedHashes(*row) for row in self.session.execute(query)]
+
+    def waiting_among(self, case_ids: Sequence[str]) -> set[str]:
+        """Those of these cases that wait for a person and may be joined."""
+        found: set[str] = set()
+        for at in range(0, len(case_ids), 500):
+            query = sa.select(ReviewCase.id).where(*self._joinable(), ReviewCase.id.in_(case_ids[at : at + 500]))
+            found.update(self.session.scalars(query))
+        return found
 
     def _joinable(self) -> tuple[sa.ColumnElement[bool], ...]:
         return ReviewCase.tenant_id == self.tenant, ReviewCase.rank.is_not(None), ReviewCase.kind == "scan"
@@ -251,6 +292,21 @@ class ReviewRepository:
         """A reviewer's settings and rest; a new row where there is none."""
         kept = self.session.get(ReviewerState, (self.tenant, person))
         return kept or ReviewerState(tenant_id=self.tenant, reviewer=person, display={}, rest_why="")
+
+
+def statements_that_are_over(session: Session, before: datetime | None, limit: int) -> Sequence[Appeal]:
+    """Decided appeals whose statement is still there, decided before a moment or without their scan: for the chore."""
+    gone = Appeal.scan_id.is_(None)
+    over = gone if before is None else sa.or_(gone, Appeal.decided_at < before)
+    kept = sa.or_(Appeal.sealed.is_not(None), Appeal.unsealed != "")
+    query = sa.select(Appeal).where(Appeal.state == "decided", kept, over)
+    return session.scalars(query.order_by(Appeal.id).limit(limit).with_for_update(skip_locked=True)).all()
+
+
+def unsealed_statements(session: Session, limit: int) -> Sequence[Appeal]:
+    """Appeals of before statements were encrypted: for the chore."""
+    query = sa.select(Appeal).where(Appeal.unsealed != "").order_by(Appeal.id)
+    return session.scalars(query.limit(limit).with_for_update(skip_locked=True)).all()
 
 
 def tenants_to_release(session: Session, now: datetime) -> Sequence[str]:

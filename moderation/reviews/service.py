@@ -27,6 +27,7 @@ from moderation.reviews.records import (
 )
 from moderation.reviews.repository import ReviewRepository
 from moderation.reviews.safety import must_not_rest
+from moderation.reviews.statements import Statements
 from moderation.roles import Person, Role
 from moderation.tables import CaseExclusion, Decision, ReviewCase, utc_now
 
@@ -37,9 +38,10 @@ MOST_HELD = 3
 class ReviewService:
     """Gives cases to people. Every act names the person, whose tenant's cases these are."""
 
-    def __init__(self, database: Database, rules: ReviewRules) -> None:
+    def __init__(self, database: Database, rules: ReviewRules, statements: Statements | None = None) -> None:
         self.database = database
         self.rules = rules
+        self.statements = statements or Statements(None)
         self.intake = Intake(rules)
 
     def claim(self, person: Person, queue: str = "", *, now: datetime | None = None) -> Claim | None:
@@ -171,6 +173,7 @@ class ReviewService:
         reason, now = need_text("reason", reason), now or utc_now()
         with self.database.write() as session:
             repository = ReviewRepository(session, person.tenant)
+            repository.lock_tenant()
             case = found(repository.case(case_id, lock=True), case_id)
             if not may_see(person, case):
                 raise ForbiddenError("This case is for seniors.", hint="Roles are given by an administrator.")
@@ -183,6 +186,7 @@ class ReviewService:
             case.round += 1
             case.due_at = self.rules.due(case.severity, now)
             case.rank = rank_of(case)
+            repository.number(*repository.images(case.id))
             audit.record(session, person.tenant, person.id, "case.reopened", case.id, reason=reason)
             events.add(session, person.tenant, "case.reopened", {"case": case.id, "round": case.round}, now=now)
         return case
@@ -242,7 +246,8 @@ class ReviewService:
             ]
             seen = [made for made in repository.decisions(case_id) if _may_read(person, case, made)]
             appeal = repository.appeal_of_case(case_id)
-            return CaseView(case, images, seen, offers(repository, person, case), appeal, _once(earlier))
+            said = self.statements.read(appeal) if appeal else None
+            return CaseView(case, images, seen, offers(repository, person, case), appeal, _once(earlier), said)
 
     def cases(
         self, person: Person, *, queue: str = "", states: Sequence[str] = WAITING, after: str = "", limit: int = 100

@@ -71,15 +71,14 @@ class Tallies:
     def reviewers(self, since: datetime, until: datetime) -> Sequence[Row]:
         """By reviewer: counted, undone, late; golden: known answers met, golden_right: and given."""
         counted = Decision.state == "counted"
-        query: sa.Select[Any] = sa.select(
-            Decision.reviewer,
+        columns: list[sa.ColumnElement[Any]] = [
             _sum(counted).label("counted"),
             _sum(Decision.state == "undone").label("undone"),
             _sum(Decision.state == "late").label("late"),
             _sum(counted & Decision.right.is_not(None)).label("golden"),
             _sum(counted & Decision.right.is_(True)).label("golden_right"),
-        )
-        query = query.where(*self._made(since, until))
+        ]
+        query = sa.select(Decision.reviewer, *columns).where(*self._made(since, until))
         return self.session.execute(query.group_by(Decision.reviewer).order_by(Decision.reviewer)).all()
 
     def medians(self, since: datetime, until: datetime) -> Mapping[str, float]:

@@ -22,11 +22,13 @@ from moderation.errors import NotFoundError
 from moderation.media import MediaLimits
 from moderation.policy import Policy, PolicyLibrary, Verdict
 from moderation.rescans.probes import pack_findings
+from moderation.reviews.harms import HARMS
 from moderation.reviews.intake import Intake
+from moderation.reviews.repository import ReviewRepository
 from moderation.scanner import WHOLE, Context, Measured, Scanner, image_facts
 from moderation.scans.repository import ScanRepository
 from moderation.storage import ImageStore
-from moderation.tables import Measurement, Scan, StoredImage, new_id, utc_now
+from moderation.tables import Measurement, ReviewCase, Scan, StoredImage, new_id, utc_now
 from moderation.turns import Pause
 
 Also = Callable[[Session, Scan], None]
@@ -134,6 +136,14 @@ class ScanService:
         if scan is None:
             raise NotFoundError(f"There is no scan {scan_id!r}.", hint="Ids look like `scan_01k2…`.")
         return scan
+
+    def case(self, scan: Scan) -> ReviewCase | None:
+        """The case that a scan opened or joined; None where there is none, and for known child abuse, of which few are to know."""
+        if scan.case_id is None:
+            return None
+        with self.database.read() as session:
+            case = ReviewRepository(session, scan.tenant_id).case(scan.case_id)
+        return None if case is None or HARMS[case.harm].restricted else case
 
     def find_image(self, tenant: str, sha256: str, *, limit: int = 20) -> tuple[StoredImage, list[Scan]]:
         """An image by its SHA-256, with its newest scans. Raises NotFoundError."""

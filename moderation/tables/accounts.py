@@ -17,6 +17,7 @@ class Account(TenantMixin, CreatedMixin, Base):
     """
 
     __tablename__ = "accounts"
+    __table_args__ = (Index("ix_accounts_tenant", "tenant_id", "name"),)
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     name: Mapped[str] = mapped_column(String(100), unique=True)

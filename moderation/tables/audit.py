@@ -19,7 +19,10 @@ class AuditRecord(TenantMixin, CreatedMixin, Base):
     """
 
     __tablename__ = "audit_records"
-    __table_args__ = (Index("ix_audit_records_subject", "tenant_id", "subject", "id"),)
+    __table_args__ = (
+        Index("ix_audit_records_subject", "tenant_id", "subject", "id"),
+        Index("ix_audit_records_tenant", "tenant_id", "id"),
+    )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True, default=lambda: new_id("audit"))
     actor: Mapped[str] = mapped_column(String(200))

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Float, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint, text
+from sqlalchemy import BigInteger, Float, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from moderation.tables.base import Base, CreatedMixin, TenantMixin, new_id
@@ -65,7 +65,8 @@ class CaseImage(TenantMixin, CreatedMixin, Base):
 
     stage: `first`, `same` (its copy was sent again) or `near` (PDQ within 31 bits in some orientation). pdq: packed upright
     hashes of hashable frames, 32 bytes each. action: of the machine. times: scans of it. consent: whether the host let
-    all of these be used for training.
+    all of these be used for training. number: grows within a tenant in the order of commits, so that whoever follows what may be
+    joined misses none; a case that waits again gets new ones. None where nothing joins the case.
     """
 
     __tablename__ = "case_images"
@@ -73,6 +74,7 @@ class CaseImage(TenantMixin, CreatedMixin, Base):
         UniqueConstraint("case_id", "sha256"),
         Index("ix_case_images_sha256", "sha256", "tenant_id"),
         Index("ix_case_images_scan_id", "scan_id"),
+        Index("ix_case_images_number", "tenant_id", "number"),
     )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True, default=lambda: new_id("cimg"))
@@ -86,6 +88,7 @@ class CaseImage(TenantMixin, CreatedMixin, Base):
     action: Mapped[str] = mapped_column(String(16))
     times: Mapped[int] = mapped_column(default=1)
     consent: Mapped[bool] = mapped_column(default=False)
+    number: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class CaseExclusion(TenantMixin, CreatedMixin, Base):
@@ -136,7 +139,8 @@ class Appeal(TenantMixin, CreatedMixin, Base):
     """What an uploader says against a verdict. One for each scan.
 
     of_case: the case that was decided before, if one was. in_force: the action that is appealed against. effect: what came
-    of it, None while it is open.
+    of it, None while it is open. sealed: the statement, encrypted, None once it was deleted; unsealed: one of before statements
+    were encrypted, until the next chore.
     """
 
     __tablename__ = "appeals"
@@ -149,7 +153,8 @@ class Appeal(TenantMixin, CreatedMixin, Base):
     scan_id: Mapped[str | None] = mapped_column(ForeignKey("scans.id", ondelete="SET NULL"))
     case_id: Mapped[str] = mapped_column(ForeignKey("cases.id"), index=True)
     of_case: Mapped[str | None] = mapped_column(String(40))
-    statement: Mapped[str] = mapped_column(Text)
+    unsealed: Mapped[str] = mapped_column("statement", Text, default="")
+    sealed: Mapped[bytes | None] = mapped_column(LargeBinary)
     locale: Mapped[str] = mapped_column(String(35))
     in_force: Mapped[str] = mapped_column(String(16))
     state: Mapped[str] = mapped_column(String(10))

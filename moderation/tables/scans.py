@@ -57,7 +57,7 @@ class Scan(TenantMixin, CreatedMixin, Base):
 
     lookups: what lists said of the image at that moment, which is no part of the measurement; None before there were any.
     reach: how many people saw it or may, as the host says, 0 where it says nothing. consent: whether the host lets it be used
-    for training.
+    for training. case_id: the case that it opened or joined, where a person has to look.
     """
 
     __tablename__ = "scans"
@@ -82,6 +82,7 @@ class Scan(TenantMixin, CreatedMixin, Base):
     lookups: Mapped[list[Any] | None] = mapped_column(Json)
     reach: Mapped[int] = mapped_column(default=0)
     consent: Mapped[bool] = mapped_column(default=False)
+    case_id: Mapped[str | None] = mapped_column(String(40))
 
     image: Mapped[StoredImage] = relationship(lazy="joined", innerjoin=True)
     measurement: Mapped[Measurement] = relationship(lazy="joined", innerjoin=True)

@@ -3,19 +3,23 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import String
+from sqlalchemy import BigInteger, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from moderation.tables.base import Base, CreatedMixin, TenantMixin, new_id
 
 
 class Tenant(CreatedMixin, Base):
-    """A host, or a part of one, whose images, keys and cases are its own."""
+    """A host, or a part of one, whose images, keys and cases are its own.
+
+    case_images: the last number that was given to an image of a case, see `CaseImage.number`.
+    """
 
     __tablename__ = "tenants"
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     name: Mapped[str] = mapped_column(String(200))
+    case_images: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
 
 
 class ApiKey(TenantMixin, CreatedMixin, Base):
