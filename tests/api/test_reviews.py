@@ -9,10 +9,12 @@ from fastapi.testclient import TestClient
 
 from api.app import create_app
 from moderation.application import Application
+from moderation.commands.keys import new_secret
 from moderation.keys.service import KeyService
 from moderation.tables import utc_now
 from tests.api.conftest import MakeApp
 from tests.factories import encode, picture
+from tests.moderation.reviews.conftest import listed, scan_maker
 
 HOLD = """
 name: hold-all
@@ -46,7 +48,12 @@ def application(make_application: MakeApp, database_url: str, tmp_path: Path) ->
     folder.mkdir()
     (folder / "hold-all.yaml").write_text(HOLD)
     return make_application(
-        database_url=database_url, require_key=False, policies_dir=folder, review_second_share=0, review_undo_seconds=0
+        database_url=database_url,
+        require_key=False,
+        policies_dir=folder,
+        review_second_share=0,
+        review_undo_seconds=0,
+        takedown_keys=new_secret("t1"),
     )
 
 
@@ -74,9 +81,10 @@ def test_a_held_upload_is_claimed_decided_told_appealed_and_undone(
     client: TestClient, application: Application
 ) -> None:
     scan = upload(client, external_id="photo-9", reach="5000", consent="true")
-    upload(client)  # again: the same case
+    again = upload(client)  # the same case
     claim = act(client, "/v1/cases/claim")["claim"]
     case = claim["case"]
+    assert scan["case"] == again["case"] == {"id": case["id"], "queue": "explicit", "state": "open"}
     assert (case["queue"], case["reach"], claim["images"][0]["times"]) == ("explicit", 5001, 2)
     assert act(client, "/v1/cases/claim", BEN)["claim"] is None
     path = f"/v1/cases/{case['id']}"
@@ -87,12 +95,14 @@ def test_a_held_upload_is_claimed_decided_told_appealed_and_undone(
     act(client, f"{path}/decide", token=claim["token"], outcome="block", clause="4.2")
     application.chores.run()
 
+    for one in (scan, again):
+        assert client.get(f"/v1/scans/{one['id']}").json()["case"] == {**scan["case"], "state": "closed"}
     events = {event["type"]: event["data"] for event in client.get("/v1/events").json()["events"]}
     assert events["case.decided"]["images"][0]["external_ids"] == ["photo-9"]
     appeal = client.post("/v1/appeals", json={"statement": "It is a drawing.", "scan": scan["id"]})
     assert appeal.status_code == 201, appeal.text
-    again = client.post("/v1/appeals", json={"statement": "Please.", "scan": scan["id"]})
-    assert (again.status_code, again.json()["error"]["code"]) == (409, "conflict")
+    twice = client.post("/v1/appeals", json={"statement": "Please.", "scan": scan["id"]})
+    assert (twice.status_code, twice.json()["error"]["code"]) == (409, "conflict")
     assert act(client, "/v1/cases/claim", queue="appeals")["claim"] is None  # Anna decided before
     taken = act(client, "/v1/cases/claim", BEN, queue="appeals")["claim"]
     act(
@@ -106,8 +116,28 @@ def test_a_held_upload_is_claimed_decided_told_appealed_and_undone(
     application.chores.run()
     events = {event["type"]: event["data"] for event in client.get("/v1/events").json()["events"]}
     assert (events["verdict.overturned"]["undone"], events["verdict.overturned"]["action"]) == ("block", "allow")
-    assert client.get(f"/v1/appeals/{appeal.json()['id']}").json()["outcome"] == "overturn"
+    decided = client.get(f"/v1/appeals/{appeal.json()['id']}").json()
+    assert (decided["outcome"], decided["statement"]) == ("overturn", "It is a drawing.")
     assert len(client.get("/v1/appeals", params={"state": "decided"}).json()["appeals"]) == 1
+
+
+def test_a_scan_that_nobody_has_to_look_at_names_no_case(client: TestClient) -> None:
+    files = {"image": ("a.png", encode(picture(seed=3)), "image/png")}
+
+    assert client.post("/v1/scans", files=files).json()["case"] is None
+
+
+def test_no_answer_names_a_case_of_known_child_abuse(client: TestClient, application: Application) -> None:
+    make = scan_maker(application.database, application.review_rules)
+    scan, case = make("grave", listed("child_abuse"))
+    assert case is not None
+    assert scan.case_id == case.id
+
+    assert client.get(f"/v1/scans/{scan.id}").json()["case"] is None
+    period = {"since": "2020-01-01T00:00:00Z", "until": "2100-01-01T00:00:00Z"}
+    assert client.get("/v1/cases/figures", params=period).json()["queues"] == []
+    seen = client.get("/v1/cases/figures", params={**period, "role": "senior"}).json()["queues"]
+    assert [queue["queue"] for queue in seen] == ["child-abuse"]
 
 
 def test_two_holders_a_late_decision_and_taking_it_up(client: TestClient) -> None:

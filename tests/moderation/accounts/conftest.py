@@ -20,7 +20,8 @@ def make_parts(database: Database, database_url: str, tmp_path: Path) -> MakePar
     keys = new_secret("accounts")
 
     def make(**changed: Any) -> Application:
-        values = {"data_dir": tmp_path, "database_url": database_url, "account_keys": keys, **changed}
+        values = {"data_dir": tmp_path, "database_url": database_url, "account_keys": keys}
+        values |= {"takedown_keys": keys, **changed}
         application = Application(Settings(_env_file=None, **values))
         application.__dict__["database"] = database
         return application

@@ -8,6 +8,7 @@ import pytest
 
 from detectors.base import Finding
 from detectors.registry import DETECTORS
+from moderation.commands.keys import new_secret
 from moderation.database import Database
 from moderation.policy import Vocabulary
 from moderation.policy.library import find_shipped_or_own
@@ -16,9 +17,11 @@ from moderation.reviews.intake import Intake
 from moderation.reviews.records import ReviewRules
 from moderation.reviews.safety import ReviewerSafety
 from moderation.reviews.service import ReviewService
+from moderation.reviews.statements import Statements
 from moderation.roles import Person, Role
 from moderation.settings import Settings
 from moderation.tables import DEFAULT_TENANT, Measurement, ReviewCase, Scan, StoredImage, new_id, utc_now
+from moderation.vault import Vault
 
 MakeScan = Callable[..., tuple[Scan, ReviewCase | None]]
 
@@ -38,8 +41,13 @@ def rules() -> ReviewRules:
 
 
 @pytest.fixture
-def queue(database: Database, rules: ReviewRules) -> ReviewService:
-    return ReviewService(database, rules)
+def statements() -> Statements:
+    return Statements(Vault.parse(new_secret("statements"), setting="-"))
+
+
+@pytest.fixture
+def queue(database: Database, rules: ReviewRules, statements: Statements) -> ReviewService:
+    return ReviewService(database, rules, statements)
 
 
 @pytest.fixture

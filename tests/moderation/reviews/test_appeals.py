@@ -7,11 +7,12 @@ import pytest
 import sqlalchemy as sa
 
 from moderation.database import Database
-from moderation.errors import ConflictError, ForbiddenError, InvalidRequestError, NotFoundError
+from moderation.errors import ConflictError, ForbiddenError, InvalidRequestError, NotFoundError, StorageError
 from moderation.reviews.appeals import AppealService, Plea
 from moderation.reviews.deciding import DecisionService
 from moderation.reviews.records import Choice, ReviewRules
 from moderation.reviews.service import ReviewService
+from moderation.reviews.statements import Statements
 from moderation.tables import DEFAULT_TENANT, Appeal, Event, Scan, utc_now
 from tests.moderation.reviews.conftest import ANNA, BEN, CARA, MakeScan, explicit, likeness, listed
 
@@ -20,8 +21,8 @@ BLOCK = Choice("block", clause="4.2 explicit")
 
 
 @pytest.fixture
-def appeals(database: Database, rules: ReviewRules) -> AppealService:
-    return AppealService(database, rules)
+def appeals(database: Database, rules: ReviewRules, statements: Statements) -> AppealService:
+    return AppealService(database, rules, statements, days=30)
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def test_another_person_decides_and_the_host_undoes(
     assert claim is not None
     shown = queue.show(BEN, claim.case.id)
     assert shown.appeal is not None
-    assert shown.appeal.statement == "It is a rash, for my doctor."
+    assert shown.statement == "It is a rash, for my doctor."
     assert [found["effect"] for found in shown.earlier] == ["block"]
     desk.decide(BEN, claim.case.id, claim.case.token, Choice("overturn", reason="Medical."))
     assert told(database, "verdict.overturned") == []
@@ -143,3 +144,81 @@ def test_one_appeal_for_each_scan_and_none_while_it_is_decided(
         file(appeals, allowed)
     with pytest.raises(NotFoundError):
         file(appeals, blocked, scan_id="scan_none")
+
+
+SECRET = "It is a rash, for my doctor."
+
+
+def stored(database: Database) -> str:
+    """Everything that is in the table, as text."""
+    with database.read() as session:
+        rows = session.execute(sa.text("select * from appeals")).all()
+    return repr(rows) + "".join(bytes(row.sealed).decode(errors="replace") for row in rows if row.sealed)
+
+
+def test_what_is_said_is_encrypted_and_bound_to_its_appeal(
+    blocked: Scan, appeals: AppealService, database: Database
+) -> None:
+    appeal = file(appeals, blocked)
+    assert SECRET not in stored(database)
+    assert appeals.statement(appeals.find(DEFAULT_TENANT, appeal.id)) == SECRET
+
+    appeal.tenant_id = "other"
+    assert appeals.statement(appeal) is None, "not the record that it was sealed for"
+    elsewhere = AppealService(database, appeals.rules, Statements(None))
+    assert elsewhere.statement(elsewhere.find(DEFAULT_TENANT, appeal.id)) is None
+
+
+def test_without_a_key_nothing_is_filed(blocked: Scan, rules: ReviewRules, database: Database) -> None:
+    with pytest.raises(StorageError, match="No key") as refused:
+        file(AppealService(database, rules, Statements(None)), blocked)
+
+    assert "PALISADE_TAKEDOWN_KEYS" in refused.value.hint
+    assert stored(database) == "[]"
+
+
+def test_statements_of_before_are_read_and_then_encrypted(
+    blocked: Scan, appeals: AppealService, database: Database
+) -> None:
+    appeal = file(appeals, blocked)
+    with database.write() as session:
+        session.execute(sa.update(Appeal).values(unsealed=SECRET, sealed=None))
+    assert appeals.statement(appeals.find(DEFAULT_TENANT, appeal.id)) == SECRET
+
+    assert AppealService(database, appeals.rules, Statements(None)).tend() == 0, "nothing to encrypt it with"
+    assert appeals.tend() == 1
+    assert SECRET not in stored(database)
+    assert appeals.statement(appeals.find(DEFAULT_TENANT, appeal.id)) == SECRET
+    assert appeals.tend() == 0
+
+
+def test_statements_are_deleted_in_time_and_with_their_scan(
+    blocked: Scan, appeals: AppealService, queue: ReviewService, desk: DecisionService, database: Database
+) -> None:
+    appeal = file(appeals, blocked)
+    past = utc_now() + timedelta(days=31)
+    assert appeals.tend(now=past) == 0, "it is still to be decided"
+    queue.take(BEN, appeal.case_id)
+    desk.decide(BEN, appeal.case_id, 1, BLOCK)
+    desk.release(now=utc_now() + LATER)
+    assert appeals.tend() == 0
+    assert AppealService(database, appeals.rules, appeals.statements).tend(now=past) == 0, "0 days: never"
+
+    with database.write() as session:
+        session.execute(sa.update(Appeal).values(scan_id=None))
+    assert appeals.tend() == 1
+    assert appeals.statement(appeals.find(DEFAULT_TENANT, appeal.id)) == ""
+    assert queue.show(BEN, appeal.case_id).statement == ""
+
+
+def test_statements_are_deleted_some_time_after_the_decision(
+    blocked: Scan, appeals: AppealService, queue: ReviewService, desk: DecisionService
+) -> None:
+    appeal = file(appeals, blocked)
+    queue.take(BEN, appeal.case_id)
+    desk.decide(BEN, appeal.case_id, 1, BLOCK)
+    desk.release(now=utc_now() + LATER)
+
+    assert appeals.tend(now=utc_now() + timedelta(days=29)) == 0
+    assert appeals.tend(now=utc_now() + timedelta(days=31)) == 1
+    assert appeals.statement(appeals.find(DEFAULT_TENANT, appeal.id)) == ""
