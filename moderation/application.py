@@ -60,6 +60,7 @@ from moderation.reviews.records import ReviewRules
 from moderation.reviews.safety import ReviewerSafety
 from moderation.reviews.service import ReviewService
 from moderation.reviews.statements import Statements
+from moderation.reviews.training import TrainingService
 from moderation.scanner import Scanner
 from moderation.scans.service import ScanService
 from moderation.settings import Settings
@@ -297,6 +298,10 @@ class Application:
     @cached_property
     def review_figures(self) -> FiguresService:
         return FiguresService(self.database)
+
+    @cached_property
+    def review_training(self) -> TrainingService:
+        return TrainingService(self.database, self.store)
 
     @cached_property
     def backtests(self) -> BacktestService:

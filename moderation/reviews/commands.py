@@ -97,13 +97,39 @@ def backtest(
 
 
 @app.command()
-def training(tenant: Tenant = DEFAULT_TENANT) -> None:
-    """Decisions that may train detectors, one JSON line each: only what the host let be used."""
-    figures, after = _app().review_figures, ""
-    while rows := figures.training(tenant, after=after):
-        for row in rows:
-            print(json.dumps(row))  # noqa: T201 - the command's result
-        after = rows[-1]["decision"]
+def training(
+    *,
+    out_file: Annotated[
+        Path | None,
+        typer.Option("--out", dir_okay=False, help="Write a manifest for `train head` and `evaluate`: CSV."),
+    ] = None,
+    label: Annotated[str, typer.Option(help="Of the manifest: cases that this detector's label led to.")] = "",
+    images: Annotated[
+        Path | None,
+        typer.Option(file_okay=False, help="Decrypt the kept images into this folder, and name their files."),
+    ] = None,
+    generated: Annotated[
+        bool, typer.Option("--generated", help="Write the labels `generated` and `real`, as `evaluate` takes them.")
+    ] = False,
+    tenant: Tenant = DEFAULT_TENANT,
+) -> None:
+    """Decisions that may train detectors, one JSON line each, or as a manifest: only what the host let be used."""
+    service = _app().review_training
+    if out_file is None:
+        if label or images or generated:
+            raise InvalidRequestError("No manifest is asked for.", hint="Name its file with --out.")
+        for lesson in service.lessons(tenant):
+            print(json.dumps(lesson.as_dict()))  # noqa: T201 - the command's result
+        return
+    if not label:
+        raise InvalidRequestError("The manifest is of no label.", hint="Name one with --label, such as nsfw.")
+    written = service.write(tenant, label, out_file, images=images, generated=generated)
+    kept = f"; {written.not_kept} more are not kept" if images else ""
+    out.print(
+        f"{out_file}: {written.shown} images that show it, {written.others} others{kept}.",
+        markup=False,
+        highlight=False,
+    )
 
 
 def as_dict(view: CaseView) -> Mapping[str, Any]:

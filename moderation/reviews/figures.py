@@ -7,14 +7,12 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
-import sqlalchemy as sa
-
 from moderation.database import Database
 from moderation.errors import InvalidRequestError
 from moderation.reviews.agreement import Agreement, DoubleDecision, by_queue, by_reviewer
 from moderation.reviews.tallies import Row, Tallies
 from moderation.roles import Person
-from moderation.tables import CaseImage, Decision, ReviewCase, utc_now
+from moderation.tables import utc_now
 
 AGES = (1, 4, 24, 72)
 """Hours that divide open cases by age."""
@@ -126,48 +124,6 @@ class FiguresService:
                 agreement_by_reviewer=by_reviewer(doubles),
                 precision=precision(cases),
             )
-
-    def training(self, tenant: str, *, after: str = "", limit: int = 1_000) -> list[dict[str, Any]]:
-        """Decisions that may train detectors: of closed cases whose images the host all let be used. By decision, behind one."""
-        decisions = (
-            sa.select(Decision.id)
-            .join(ReviewCase, ReviewCase.id == Decision.case_id)
-            .where(
-                Decision.tenant_id == tenant,
-                Decision.id > after,
-                Decision.consent,
-                Decision.state == "counted",
-                Decision.outcome != "escalate",
-                ReviewCase.state == "closed",
-                ReviewCase.kind != "golden",
-                ReviewCase.harm != "child_abuse",
-            )
-            .order_by(Decision.id)
-            .limit(limit)
-        )
-        query = (
-            sa.select(Decision, ReviewCase, CaseImage)
-            .join(ReviewCase, ReviewCase.id == Decision.case_id)
-            .join(CaseImage, CaseImage.case_id == ReviewCase.id)
-            .where(Decision.id.in_(decisions), CaseImage.consent)
-            .order_by(Decision.id, CaseImage.id)
-        )
-        with self.database.read() as session:
-            return [_example(made, case, image) for made, case, image in session.execute(query)]
-
-
-def _example(made: Decision, case: ReviewCase, image: CaseImage) -> dict[str, Any]:
-    return {
-        "decision": made.id,
-        "case": case.id,
-        "sha256": image.sha256,
-        "harm": case.harm,
-        "labels": case.labels,
-        "outcome": made.outcome,
-        "effect": made.effect,
-        "final": case.effect,
-        "consent": True,
-    }
 
 
 def _queue(row: Row, now: datetime) -> QueueFigures:

@@ -15,7 +15,9 @@ from moderation.reviews.figures import FiguresService
 from moderation.reviews.intake import sampled
 from moderation.reviews.records import Choice, ReviewRules, effect_of
 from moderation.reviews.service import ReviewService
+from moderation.reviews.training import TrainingService
 from moderation.roles import Person
+from moderation.storage import ImageStore
 from moderation.tables import DEFAULT_TENANT, Decision, Event, ReviewCase, utc_now
 from tests.moderation.reviews.conftest import ANNA, BEN, CARA, LEAD, SENIOR, MakeScan, explicit, likeness, listed
 
@@ -246,10 +248,12 @@ def test_only_what_the_host_let_be_used_trains_detectors(
     decide(ANNA, kept, UPHOLD)
     decide(ANNA, used, OVERTURN)
     decide(SENIOR, grave, UPHOLD)
-    assert FiguresService(database).training(DEFAULT_TENANT) == []
+    training = TrainingService(database, ImageStore("memory://", None))
+    assert list(training.lessons(DEFAULT_TENANT)) == []
     desk.release(now=utc_now() + LATER)
 
-    (row,) = FiguresService(database).training(DEFAULT_TENANT)
+    row = next(training.lessons(DEFAULT_TENANT)).as_dict()
+    assert len(list(training.lessons(DEFAULT_TENANT))) == 1
     assert used is not None
     assert (row["case"], row["effect"], row["labels"], row["consent"]) == (used.id, "allow", ["nsfw"], True)
 
