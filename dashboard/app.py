@@ -10,7 +10,7 @@ from starlette.staticfiles import StaticFiles
 
 from dashboard.messages import gettext as _
 from dashboard.messages import marked
-from dashboard.pages import page
+from dashboard.pages import page, said
 from dashboard.security import SecurityHeaders
 from dashboard.sessions import HEADER, SignInNeeded, sign_in_path
 from dashboard.templating import templates
@@ -102,7 +102,8 @@ async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, ModerationError)  # noqa: S101 - it is registered for these
     if _is_script(request):
         return _told(error)
-    return _page(request, error.message.rstrip("."), error.hint, error.http_status)
+    words = said(error)
+    return _page(request, words["message"].rstrip("."), words["hint"], error.http_status)
 
 
 def _is_script(request: Request) -> bool:

@@ -4,6 +4,7 @@ A catalogue is `dashboard/locale/<language>/LC_MESSAGES/palisade.mo`. Where ther
 """
 
 import gettext as catalogues
+import re
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
@@ -32,3 +33,20 @@ def ngettext(one: str, many: str, number: int) -> str:
 def marked(message: str) -> str:
     """Marks words that are translated where they are shown."""
     return message
+
+
+VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|\b\d[\d,.]*\b")
+"""What an error says of this case: quoted parts and numbers."""
+
+
+def error_words(text: str) -> str:
+    """What the domain's errors say, which is made before anybody knows who reads it.
+
+    A catalogue has such a sentence with `{}` in the place of each quoted part and number, such as `There is no case {}.`
+    """
+    found = gettext(text) if text else ""
+    if found != text:
+        return found
+    sentence = gettext(VALUES.sub("{}", text)) if text else ""
+    values = iter(VALUES.findall(text))
+    return re.sub(r"\{\}", lambda _: next(values, ""), sentence) if sentence else text

@@ -41,4 +41,4 @@ def visitor_page(request: Request, name: str, context: dict[str, Any], *, status
 
 def said(error: ModerationError) -> dict[str, str]:
     """An error as pages show it."""
-    return {"message": error.message, "hint": error.hint}
+    return {"message": messages.error_words(error.message), "hint": messages.error_words(error.hint)}

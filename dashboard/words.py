@@ -64,6 +64,29 @@ def age_words(moment: datetime, now: datetime) -> str:
     return _("%(number)s days") % {"number": round(hours / 24)}
 
 
+MONTHS = tuple(
+    marked(name)
+    for name in (
+        "January", "February", "March", "April", "May", "June",
+        "July", "August", "September", "October", "November", "December",
+    )
+)  # fmt: skip
+
+
+def day_words(moment: datetime) -> str:
+    """A day, such as `5 May 2026`."""
+    return _("%(day)s %(month)s %(year)s") % {
+        "day": moment.day,
+        "month": _(MONTHS[moment.month - 1]),
+        "year": moment.year,
+    }
+
+
+def moment_words(moment: datetime) -> str:
+    """A moment, such as `5 May 2026, 14:07 UTC`."""
+    return _("%(day)s, %(time)s UTC") % {"day": day_words(moment), "time": f"{moment:%H:%M}"}
+
+
 def facts(evidence: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Evidence as short pairs for people: no nested values, none of great length."""
     plain = (str, int, float, bool)

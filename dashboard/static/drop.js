@@ -10,15 +10,12 @@ const boxes = document.getElementById("boxes");
 
 const FACTS = ["sha256", "md5", "pdq", "phash", "dhash"];
 const PROVENANCE = ["c2pa", "source_type", "generator", "watermark", "software"];
-const TITLES = {
-  c2pa: "C2PA content credentials", source_type: "Declared source type", generator: "Generator metadata",
-  watermark: "Invisible watermark", software: "Software and camera",
-};
-const SUMMARIES = {
-  allow: "No rule of the policy objects to this image.", label: "It may be shown, with a label.",
-  restrict: "It may be shown to a restricted audience.", hold: "It waits for a person to decide.",
-  block: "It may not be shown.",
-};
+const WORDS = JSON.parse(document.getElementById("words").textContent);
+
+// Words in the reader's language; {name}s in them are filled in.
+function words(name, values = {}) {
+  return WORDS[name].replace(/\{(\w+)\}/g, (_, key) => values[key]);
+}
 
 let current = null; // the file that is shown, so that another policy can judge it again
 let running = null; // aborts the request before it when another starts
@@ -45,7 +42,7 @@ async function scan(file) {
   const key = fields.get("key");
   fields.delete("key");
   fields.append("image", file, file.name || "pasted");
-  say(`Scanning ${file.name || "the pasted image"} …`);
+  say(words("scanning", { name: file.name || words("pasted") }));
   result.hidden = true;
   try {
     const answer = await fetch("/v1/scans", {
@@ -56,7 +53,7 @@ async function scan(file) {
     status.hidden = true;
     show(file, body);
   } catch (error) {
-    if (error.name !== "AbortError") say("The server did not answer.", { bad: true, hint: "Is it running? Try again." });
+    if (error.name !== "AbortError") say(words("no_answer"), { bad: true, hint: words("try_again") });
   }
 }
 
@@ -75,15 +72,14 @@ function show(file, scan) {
 function showVerdict(file, scan) {
   const { verdict, reused } = scan;
   document.querySelector(".verdict").className = `verdict is-${verdict.action}`;
-  document.getElementById("action").textContent = verdict.action;
-  document.getElementById("file-name").textContent = file.name || "Pasted image";
+  document.getElementById("action").textContent = words(`action_${verdict.action}`);
+  document.getElementById("file-name").textContent = file.name || words("pasted");
   document.getElementById("verdict-summary").textContent =
-    `${SUMMARIES[verdict.action]} Judged by ${verdict.policy.name}, version ${verdict.policy.version}.`
-    + (reused ? " Measured before, judged anew." : "");
+    `${words(verdict.action)} ${words("judged", verdict.policy)}${reused ? ` ${words("reused")}` : ""}`;
   showCase(scan.case);
   document.getElementById("reasons").replaceChildren(...verdict.reasons.map((reason) => {
     const item = element("li");
-    item.append(element("span", reason.action, `chip chip-${reason.action}`), ` ${reason.reason} `);
+    item.append(element("span", words(`action_${reason.action}`), `chip chip-${reason.action}`), ` ${reason.reason} `);
     item.append(element("code", reason.rule));
     return item;
   }));
@@ -94,11 +90,11 @@ function showCase(found) {
   const place = document.getElementById("case");
   place.hidden = !found;
   if (!found) return;
-  const { works, waits, decided } = place.dataset;
+  const { works } = place.dataset;
   const mine = works !== undefined && (works === "" || works.split(",").includes(found.queue));
   const name = mine ? element("a", found.id) : element("code", found.id);
   if (mine) name.href = `/app/cases/${found.id}`;
-  place.replaceChildren(`${found.state === "open" || found.state === "second" ? waits : decided} `, name, ` (${found.queue})`);
+  place.replaceChildren(`${words(["open", "second"].includes(found.state) ? "waits" : "decided")} `, name, ` (${found.queue})`);
 }
 
 function showPicture(file, { image, findings }) {
@@ -106,10 +102,10 @@ function showPicture(file, { image, findings }) {
   preview.src = URL.createObjectURL(file);
   preview.onload = () => drawBoxes(findings);
   preview.onerror = () => boxes.replaceChildren();
-  const frames = image.frames > 1 ? `, ${image.frames} frames` : "";
+  const frames = image.frames > 1 ? `, ${words("frames", image)}` : "";
   document.getElementById("facts").textContent =
     `${image.format}, ${image.width} × ${image.height}${frames}, ${Math.max(1, Math.round(image.bytes / 1000)).toLocaleString()} kB`
-    + (image.kept ? ", kept encrypted for review" : ", not kept");
+    + `, ${words(image.kept ? "kept" : "not_kept")}`;
 }
 
 function drawBoxes(findings) {
@@ -137,13 +133,13 @@ function showMeasured(findings) {
     bar.style.width = `${finding.score * 100}%`;
     meter.append(bar);
     score.append(meter);
-    row.append(element("td", finding.label + (finding.frame === null ? "" : `, frame ${finding.frame}`)), score,
+    row.append(element("td", finding.label + (finding.frame === null ? "" : `, ${words("frame", finding)}`)), score,
       element("td", finding.fpr === null ? "—" : percent(finding.fpr), "number"),
       element("td", finding.model ?? finding.detector, "muted"));
     return row;
   });
   if (!rows.length) {
-    const cell = element("td", "Nothing with a score was found.", "muted");
+    const cell = element("td", words("no_scores"), "muted");
     cell.colSpan = 4;
     rows.push(element("tr"));
     rows[0].append(cell);
@@ -152,31 +148,31 @@ function showMeasured(findings) {
 }
 
 function percent(share) {
-  return share >= 0.001 ? `${(share * 100).toPrecision(2)} %` : `1 in ${Math.round(1 / share).toLocaleString()}`;
+  return share >= 0.001 ? `${(share * 100).toPrecision(2)} %` : words("one_in", { number: Math.round(1 / share).toLocaleString() });
 }
 
 function showProvenance(findings) {
   const cards = findings.filter((f) => f.status === "ok" && PROVENANCE.includes(f.label)).map(({ label, evidence }) => {
     const card = element("div", undefined, "card");
-    const title = element("h4", TITLES[label]);
+    const title = element("h4", words(`title_${label}`));
     for (const [text, tone] of chips(label, evidence)) title.append(element("span", text, `chip chip-${tone}`));
     card.append(title, pairs(evidence));
     return card;
   });
   document.getElementById("provenance").replaceChildren(...(cards.length ? cards
-    : [element("p", "No credentials, generator metadata or watermark in this file. That says nothing about how it was made.", "muted")]));
+    : [element("p", words("no_provenance"), "muted")]));
 }
 
 function chips(label, evidence) {
   const found = [];
   if (label === "c2pa" && evidence.state === "remote") {
-    found.push(["named by the file, kept elsewhere, not fetched", "plain"]);
+    found.push([words("remote"), "plain"]);
   } else if (label === "c2pa") {
     found.push([evidence.state, evidence.state === "valid" ? "allow" : "hold"]);
-    found.push([evidence.trusted ? "trusted signer" : "signer not on a trust list", evidence.trusted ? "allow" : "restrict"]);
+    found.push([words(evidence.trusted ? "trusted" : "untrusted"), evidence.trusted ? "allow" : "restrict"]);
   }
-  if (evidence.ai_generated) found.push(["AI-generated", "label"]);
-  if (evidence.ai_edited) found.push(["AI-edited", "label"]);
+  if (evidence.ai_generated) found.push([words("ai_generated"), "label"]);
+  if (evidence.ai_edited) found.push([words("ai_edited"), "label"]);
   if (evidence.tool) found.push([evidence.tool, "plain"]);
   return found;
 }
@@ -193,8 +189,8 @@ function pairs(evidence) {
 
 function showSignals({ findings }) {
   const rows = findings.filter((f) => f.status === "ok" && FACTS.includes(f.label)).flatMap(({ label, evidence, frame }) => {
-    const note = label === "pdq" ? `  quality ${evidence.quality}${evidence.hashable ? "" : ", too plain to match"}` : "";
-    return [element("dt", frame === null ? label : `${label}, frame ${frame}`), element("dd", evidence.hash + note, "hash")];
+    const note = label === "pdq" ? `  ${words("quality", evidence)}${evidence.hashable ? "" : `, ${words("too_plain")}`}` : "";
+    return [element("dt", frame === null ? label : `${label}, ${words("frame", { frame })}`), element("dd", evidence.hash + note, "hash")];
   });
   document.getElementById("signals").replaceChildren(...rows);
 }
@@ -209,7 +205,7 @@ function showAbsent(findings) {
 function showTimings({ timings, findings, reused }) {
   const { total, ...parts } = timings;
   for (const { detector, status: state } of findings) if (state === "skipped") delete parts[detector];
-  const rows = [...Object.entries(parts), ["total", total ?? 0]].map(([name, milliseconds]) => {
+  const rows = [...Object.entries(parts), [words("total"), total ?? 0]].map(([name, milliseconds]) => {
     const row = element("div");
     const track = element("span", undefined, "track");
     const bar = element("i");
@@ -218,7 +214,7 @@ function showTimings({ timings, findings, reused }) {
     row.append(element("span", name), track, element("span", `${milliseconds.toFixed(0)} ms`, "ms"));
     return row;
   });
-  if (reused) rows.push(element("p", "Of the scan that measured these bytes first.", "muted"));
+  if (reused) rows.push(element("p", words("time_of_first"), "muted"));
   document.getElementById("timings").replaceChildren(...rows);
 }
 

@@ -12,7 +12,11 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartParser
 
 from dashboard.clients import address, application
+from dashboard.messages import gettext as _
+from dashboard.messages import marked
+from dashboard.pages import said
 from dashboard.templating import templates
+from dashboard.words import moment_words
 from moderation.application import Application
 from moderation.errors import InvalidRequestError, ModerationError, NotFoundError, RateLimitError
 from moderation.rates import Rate
@@ -29,35 +33,35 @@ MultiPartParser.spool_max_size = 1 << 40
 LINK = "[A-Za-z0-9_-]{20,64}"
 
 WORDS = {
-    "takedown.filed": "You filed the notice.",
-    "takedown.completed": "You added what was missing.",
-    "takedown.duplicate": "The notice was found to repeat an earlier one of yours, which goes on.",
-    "takedown.valid": "The notice is complete. The time to act began.",
-    "takedown.due": "The site was reminded that the time is running out.",
-    "takedown.overdue": "The time is over. The site was told so.",
-    "takedown.accepted": "A person at the site agreed with you. The image can no longer be uploaded.",
-    "takedown.swept": "Everything on the site was searched for copies.",
-    "takedown.confirmed": "The site confirmed the removal of copies.",
-    "takedown.removed": "The image and its copies are gone.",
-    "takedown.rejected": "A person at the site decided against the notice.",
-    "takedown.abusive": "A person at the site found that the notice misuses this procedure.",
-    "takedown.withdrawn": "You took the notice back.",
-    "takedown.countered": "Somebody objected to the removal. A person will decide, and you will read it here.",
-    "takedown.counter_dismissed": "The objection was dismissed. The image stays removed.",
-    "takedown.counter_upheld": "The objection was upheld. The removal was taken back.",
+    "takedown.filed": marked("You filed the notice."),
+    "takedown.completed": marked("You added what was missing."),
+    "takedown.duplicate": marked("The notice was found to repeat an earlier one of yours, which goes on."),
+    "takedown.valid": marked("The notice is complete. The time to act began."),
+    "takedown.due": marked("The site was reminded that the time is running out."),
+    "takedown.overdue": marked("The time is over. The site was told so."),
+    "takedown.accepted": marked("A person at the site agreed with you. The image can no longer be uploaded."),
+    "takedown.swept": marked("Everything on the site was searched for copies."),
+    "takedown.confirmed": marked("The site confirmed the removal of copies."),
+    "takedown.removed": marked("The image and its copies are gone."),
+    "takedown.rejected": marked("A person at the site decided against the notice."),
+    "takedown.abusive": marked("A person at the site found that the notice misuses this procedure."),
+    "takedown.withdrawn": marked("You took the notice back."),
+    "takedown.countered": marked("Somebody objected to the removal. A person will decide, and you will read it here."),
+    "takedown.counter_dismissed": marked("The objection was dismissed. The image stays removed."),
+    "takedown.counter_upheld": marked("The objection was upheld. The removal was taken back."),
 }
 """What whoever filed a notice reads of its steps; other steps are the site's own."""
 
 TITLES = {
-    "incomplete": "Something is missing",
-    "valid": "Your notice is being looked at",
-    "duplicate": "You filed this before",
-    "accepted": "Your notice was accepted",
-    "removed": "The image is removed",
-    "rejected": "Your notice was not accepted",
-    "abusive": "Your notice was not accepted",
-    "reversed": "The removal was taken back",
-    "withdrawn": "You took the notice back",
+    "incomplete": marked("Something is missing"),
+    "valid": marked("Your notice is being looked at"),
+    "duplicate": marked("You filed this before"),
+    "accepted": marked("Your notice was accepted"),
+    "removed": marked("The image is removed"),
+    "rejected": marked("Your notice was not accepted"),
+    "abusive": marked("Your notice was not accepted"),
+    "reversed": marked("The removal was taken back"),
+    "withdrawn": marked("You took the notice back"),
 }
 
 
@@ -92,9 +96,9 @@ async def file_notice(request: Request, app: App) -> Response:
             filing, uploads = _filing(form), await _uploads(form)
             missing = filing.missing(len(uploads))
             if missing:
-                return _form_page(request, app, values, [MISSING[code] for code in missing], status=422)
+                return _form_page(request, app, values, [_(MISSING[code]) for code in missing], status=422)
             await run_in_threadpool(request.app.state.notice_rate.count, address(request), what="Notices were filed")
-            _, token = await run_in_threadpool(app.takedowns.file, app.settings.notice_tenant, filing, uploads)
+            _notice, token = await run_in_threadpool(app.takedowns.file, app.settings.notice_tenant, filing, uploads)
         except ModerationError as error:
             return _form_page(request, app, values, [_said(error)], status=error.http_status)
     return RedirectResponse(f"/notice/{token}", status_code=303)
@@ -165,10 +169,9 @@ async def _uploads(form: FormData) -> list[tuple[str, bytes]]:
 
 def _said(error: ModerationError) -> str:
     if isinstance(error, RateLimitError):
-        return "Too many notices came from your network. Please try again in an hour, or write to the site."
-    if isinstance(error, InvalidRequestError):
-        return f"{error.message} {error.hint}".strip()
-    return error.message
+        return _("Too many notices came from your network. Please try again in an hour, or write to the site.")
+    words = said(error)
+    return f"{words['message']} {words['hint']}".strip() if isinstance(error, InvalidRequestError) else words["message"]
 
 
 def _form_page(
@@ -208,11 +211,11 @@ def _status_page(request: Request, app: Application, token: str, problem: str = 
 def _step(record: AuditRecord) -> Step | None:
     words = WORDS.get(record.action)
     reason = record.note.get("reason", "") if record.action != "takedown.accepted" else ""
-    return Step(f"{record.created_at:%d %B %Y, %H:%M} UTC", words, str(reason)) if words else None
+    return Step(moment_words(record.created_at), words, str(reason)) if words else None
 
 
 def _copies(view: NoticeView) -> dict[str, int]:
-    same = [copy for copy, _ in view.copies if copy.stage != "similar"]
+    same = [copy for copy, _image in view.copies if copy.stage != "similar"]
     return {"found": len(same), "removed": sum(copy.state == "removed" for copy in same)}
 
 

@@ -61,7 +61,7 @@ def test_other_databases_are_refused(url: str) -> None:
 
 def test_a_failed_block_leaves_nothing(database: Database) -> None:
     with pytest.raises(RuntimeError), database.write() as session:
-        session.execute(sa.text("insert into tenants values ('t', 't', '2026-01-01')"))
+        session.execute(sa.text("insert into tenants (id, name, created_at) values ('t', 't', '2026-01-01')"))
         raise RuntimeError
 
     with database.read() as session:
