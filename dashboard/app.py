@@ -29,6 +29,7 @@ from dashboard.views import (
     provider,
     queue,
     sign_in,
+    takedowns,
     welcome,
 )
 from moderation.application import Application
@@ -51,7 +52,7 @@ def create_app(application: Application) -> FastAPI:
     app.state.application = application
     app.state.notice_rate = notice.rate_of(application.settings)
     for view in (
-        drop, notice, sign_in, provider, welcome, home, me, queue, cases, pictures, appeals, leads, backtest, audit, accounts,
+        drop, notice, sign_in, provider, welcome, home, me, queue, cases, pictures, appeals, takedowns, leads, backtest, audit, accounts,
     ):  # fmt: skip
         app.include_router(view.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

@@ -36,6 +36,12 @@ NAVIGATION = [
         _("What uploaders say against a verdict, decided by somebody else than before."),
     ),
     Place(
+        _("Takedowns"),
+        "/app/takedowns",
+        (Role.REVIEWER, Role.SENIOR),
+        _("Decide on notices of people who ask for an image of them to be removed, before the law's time is over."),
+    ),
+    Place(
         _("Figures"),
         "/app/figures",
         (Role.LEAD, Role.AUDITOR),

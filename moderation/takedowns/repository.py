@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from moderation.tables import CounterNotice, Measurement, Notice, NoticeCopy, NoticeImage, Scan, StoredImage
+from moderation.takedowns.records import OPEN
 
 Hosted = tuple[str, str, bytes | None, bytes | None, str | None]
 """Of a hosted image: id, SHA-256, PDQ of its frames, embedding, and the model that made it."""
@@ -31,10 +32,17 @@ class NoticeRepository:
 
     def page(self, *, states: Sequence[str], after: str, limit: int) -> Sequence[Notice]:
         """Notices, the first due first where the clock runs, else the oldest first."""
-        query = sa.select(Notice).where(Notice.tenant_id == self.tenant, Notice.id > after)
+        query = sa.select(Notice).where(Notice.tenant_id == self.tenant)
         if states:
             query = query.where(Notice.state.in_(states))
-        return self.session.scalars(query.order_by(Notice.id).limit(limit)).all()
+        if not states or not set(states) <= set(OPEN):
+            query = query.where(Notice.id > after)
+            return self.session.scalars(query.order_by(Notice.id).limit(limit)).all()
+        last = self.notice(after) if after else None
+        if last is not None:
+            place = sa.tuple_(Notice.due_at, Notice.id)
+            query = query.where(place > sa.tuple_(sa.literal(last.due_at, Notice.due_at.type), sa.literal(last.id)))
+        return self.session.scalars(query.order_by(Notice.due_at, Notice.id).limit(limit)).all()
 
     def add(self, *rows: Notice | NoticeImage | NoticeCopy | CounterNotice) -> None:
         for row in rows:

@@ -173,7 +173,7 @@ class TakedownService:
     def notices(
         self, tenant: str, *, states: Sequence[str] = (), after: str = "", limit: int = 100
     ) -> Sequence[Notice]:
-        """Notices by age."""
+        """Notices by age; the first due first where only those are asked for whose clock runs."""
         with self.database.read() as session:
             return NoticeRepository(session, tenant).page(states=states, after=after, limit=limit)
 

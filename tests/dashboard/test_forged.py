@@ -19,6 +19,7 @@ WORK, ADMIN = {Role.REVIEWER, Role.SENIOR}, {Role.ADMIN}
 ROLES = {
     "/app/queue": WORK,
     "/app/cases": WORK,
+    "/app/takedowns": WORK,
     "/app/backtest": {Role.POLICY, Role.LEAD},
     "/app/accounts": ADMIN,
     "/app/me": set(Role),
@@ -32,7 +33,12 @@ VISITORS = {"/sign-in", "/sign-in/code", "/welcome/{invitation}", "/welcome/{inv
 PUBLIC = {"/notice", "/notice/{token}/complete", "/notice/{token}/withdraw"}
 """Act for nobody who is signed in: the form is anybody's, and a notice's private link is what gives the right."""
 
-VALUES = {"case_id": "case_01kax1pz7rc5w1m3s0qv9yd2ht", "account_id": "acct_1", "session_id": "sess_1"}
+VALUES = {
+    "notice_id": "notice_01kax1pz7rc5w1m3s0qv9yd2ht",
+    "case_id": "case_01kax1pz7rc5w1m3s0qv9yd2ht",
+    "account_id": "acct_1",
+    "session_id": "sess_1",
+}
 
 
 @pytest.fixture

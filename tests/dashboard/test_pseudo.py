@@ -142,6 +142,7 @@ def test_pages_of_people_with_accounts_hold_no_english(
     browser.cookies.set("palisade-session", who.token)
     empty = ["/app", "/app/me", "/app/queue", "/app/appeals", "/app/figures", "/app/backtest", "/app/health"]
     empty += ["/app/accounts", f"/app/accounts/{who.id}", "/app/audit?action=none", "/app/accounts?search=zz"]
+    empty += ["/app/takedowns"]
     empty += ["/app/figures?from=never", "/app/backtest?policy=none-such", "/app/accounts/acct_1", "/app/nothing"]
     data = {"Firefox", "synthetic", "swap", "case.", "zz", "acct_1", "none-such", "never", who.id}
 
