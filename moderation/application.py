@@ -39,6 +39,7 @@ from moderation.people.gallery import Galleries
 from moderation.people.keys import PersonKeys
 from moderation.people.names import PeopleNames
 from moderation.people.photos import PhotoDesk
+from moderation.people.references import References
 from moderation.people.service import PeopleService
 from moderation.policy import PolicyLibrary, Vocabulary
 from moderation.prompts.service import PromptService
@@ -115,6 +116,10 @@ class Application:
         assert isinstance(faces, FacesDetector)  # noqa: S101 - registered under this name
         desk = PhotoDesk(faces, self.likeness, MediaLimits.of(self.settings))
         return PeopleService(self.database, self.person_keys, self.galleries, desk)
+
+    @cached_property
+    def references(self) -> References:
+        return References(self.database, self.person_keys)
 
     @cached_property
     def people_names(self) -> PeopleNames:
