@@ -55,6 +55,7 @@ from moderation.reviews.appeals import AppealService
 from moderation.reviews.backtest import BacktestService
 from moderation.reviews.deciding import DecisionService
 from moderation.reviews.evidence import EvidenceService
+from moderation.reviews.faces import FaceComparison
 from moderation.reviews.figures import FiguresService
 from moderation.reviews.intake import Intake
 from moderation.reviews.records import ReviewRules
@@ -300,6 +301,10 @@ class Application:
     @cached_property
     def reviewer_safety(self) -> ReviewerSafety:
         return ReviewerSafety(self.database, self.review_rules)
+
+    @cached_property
+    def face_comparison(self) -> FaceComparison:
+        return FaceComparison(self.reviewer_safety, self.references)
 
     @cached_property
     def tasks(self) -> Tasks:

@@ -20,7 +20,9 @@ Photos = Annotated[list[UploadFile], File(description="1 to 20 photos, each with
 
 KeepReference = Annotated[
     bool,
-    Form(description="The person agreed, by itself, that a crop of one face is kept for senior reviewers to compare with."),
+    Form(
+        description="The person agreed, by itself, that a crop of one face is kept for senior reviewers to compare with."
+    ),
 ]
 
 

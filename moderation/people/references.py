@@ -49,7 +49,9 @@ class References:
             repository = PeopleRepository(session, tenant)
             person = repository.person(person_id, lock=True)
             if person is None or repository.reference(person_id) is None:
-                raise NotFoundError(f"No reference picture of {person_id[:60]!r} is kept.", hint="There is nothing to drop.")
+                raise NotFoundError(
+                    f"No reference picture of {person_id[:60]!r} is kept.", hint="There is nothing to drop."
+                )
             repository.drop_reference(person_id)
             say_consent(person, cipher, reference=False)
             repository.add(event(tenant, person_id, "reference_dropped", actor))

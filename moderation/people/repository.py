@@ -54,9 +54,7 @@ class PeopleRepository:
 
     def drop_reference(self, person_id: str) -> None:
         self.session.execute(
-            sa.delete(FaceReference).where(
-                FaceReference.tenant_id == self.tenant, FaceReference.person_id == person_id
-            )
+            sa.delete(FaceReference).where(FaceReference.tenant_id == self.tenant, FaceReference.person_id == person_id)
         )
 
     def add(self, *rows: Person | FaceTemplate | FaceReference | PersonEvent) -> None:

@@ -69,6 +69,7 @@ class CaseImage(TenantMixin, CreatedMixin, Base):
         UniqueConstraint("case_id", "sha256"),
         Index("ix_case_images_sha256", "sha256", "tenant_id"),
         Index("ix_case_images_scan_id", "scan_id"),
+        Index("ix_case_images_tenant_id", "tenant_id", "id"),
     )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True, default=lambda: new_id("cimg"))

@@ -17,7 +17,7 @@ class StoredImage(TenantMixin, CreatedMixin, Base):
     """
 
     __tablename__ = "images"
-    __table_args__ = (UniqueConstraint("tenant_id", "sha256"),)
+    __table_args__ = (UniqueConstraint("tenant_id", "sha256"), Index("ix_images_tenant_id", "tenant_id", "id"))
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True, default=lambda: new_id("img"))
     sha256: Mapped[str] = mapped_column(String(64))

@@ -1,4 +1,4 @@
-"""Reference pictures of enrolled people who let one be kept; and which part of an image was looked at.
+"""Reference pictures of enrolled people who let one be kept; which part of an image was looked at; the newest hashes of a tenant.
 
 Revision: 0011
 Follows: 0010
@@ -26,9 +26,13 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_face_references_tenant_id_tenants")),
         sa.PrimaryKeyConstraint("person_id", name=op.f("pk_face_references")),
     )
+    op.create_index("ix_images_tenant_id", "images", ["tenant_id", "id"])
+    op.create_index("ix_case_images_tenant_id", "case_images", ["tenant_id", "id"])
     op.add_column("reveals", sa.Column("field", sa.Integer(), nullable=True))
 
 
 def downgrade() -> None:
     op.drop_column("reveals", "field")
+    op.drop_index("ix_case_images_tenant_id", "case_images")
+    op.drop_index("ix_images_tenant_id", "images")
     op.drop_table("face_references")
