@@ -7,6 +7,7 @@ import PIL.Image
 import PIL.ImageFilter
 from numpy.typing import NDArray
 
+from detectors.base import Region
 from moderation.accounts.records import Display
 
 LONG, SHORT = 960, 200
@@ -17,6 +18,10 @@ COVERED = 480
 
 PART = 3
 """A part is one of 3 by 3 fields."""
+
+
+FACE, AROUND = 320, 0.25
+"""Pixels of the longer side of a face that is compared, and how much around it is shown, in its own sizes."""
 
 
 def covered(pixels: NDArray[np.uint8], display: Display) -> PIL.Image.Image:
@@ -42,6 +47,18 @@ def with_part(pixels: NDArray[np.uint8], display: Display, field: int) -> PIL.Im
     box = (edges[0][column], edges[1][row], edges[0][column + 1], edges[1][row + 1])
     picture.paste(whole.crop(box), box)
     return picture
+
+
+def cropped(pixels: NDArray[np.uint8], region: Region | None = None) -> PIL.Image.Image:
+    """A region with some of what is around it, at most 320 pixels; the whole picture, at most 960, where none is named."""
+    if region is None:
+        return fitted(pixels, LONG)
+    height, width = pixels.shape[:2]
+    side = max(region.width * width, region.height * height) * (1 + 2 * AROUND)
+    middle = (region.x + region.width / 2) * width, (region.y + region.height / 2) * height
+    left, top = (max(0, round(at - side / 2)) for at in middle)
+    right, bottom = min(width, round(middle[0] + side / 2)), min(height, round(middle[1] + side / 2))
+    return fitted(np.ascontiguousarray(pixels[top : max(bottom, top + 1), left : max(right, left + 1)]), FACE)
 
 
 def fitted(pixels: NDArray[np.uint8], side: int) -> PIL.Image.Image:

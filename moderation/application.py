@@ -51,6 +51,7 @@ from moderation.rescans.judging import Judge
 from moderation.rescans.lookup import PageLookup
 from moderation.rescans.routing import Paths
 from moderation.rescans.service import RescanService
+from moderation.reviews.alike import AlikeService
 from moderation.reviews.appeals import AppealService
 from moderation.reviews.backtest import BacktestService
 from moderation.reviews.deciding import DecisionService
@@ -301,6 +302,10 @@ class Application:
     @cached_property
     def reviewer_safety(self) -> ReviewerSafety:
         return ReviewerSafety(self.database, self.review_rules)
+
+    @cached_property
+    def alike(self) -> AlikeService:
+        return AlikeService(self.database, lambda: self.matcher)
 
     @cached_property
     def face_comparison(self) -> FaceComparison:

@@ -5,7 +5,7 @@ id and the score, or escalate. So only `senior` is shown it, the role that sees 
 that they hold. Leads, administrators and auditors read what was done, and need no picture for it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -46,7 +46,7 @@ class FaceComparison:
         self.safety = safety
         self.references = references
 
-    def of(self, tenant: str, findings: Sequence[dict[str, Any]]) -> list[FaceMatch]:
+    def of(self, tenant: str, findings: Sequence[Mapping[str, Any]]) -> list[FaceMatch]:
         """The matches among an image's findings, the surest first."""
         found = [f for f in findings if f["label"] == "likeness" and f["status"] == "ok" and f["region"]]
         kept = self.references.kept(tenant, {str(f["evidence"].get("person")) for f in found})

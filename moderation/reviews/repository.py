@@ -174,6 +174,16 @@ class ReviewRepository:
         query = query.where(Scan.tenant_id == self.tenant, StoredImage.sha256 == sha256)
         return self.session.scalar(query.order_by(Scan.id.desc()).limit(1))
 
+    def hosted(self, sha256: str) -> StoredImage | None:
+        return self.session.scalar(
+            sa.select(StoredImage).where(StoredImage.tenant_id == self.tenant, StoredImage.sha256 == sha256)
+        )
+
+    def sha256s(self, table: type[StoredImage] | type[CaseImage], ids: Collection[str]) -> dict[str, str]:
+        """The SHA-256 of each of these rows that is there still."""
+        query = sa.select(table.id, table.sha256).where(table.tenant_id == self.tenant, table.id.in_(sorted(ids)))
+        return {row[0]: row[1] for row in self.session.execute(query)}
+
     def scans_by(self, uploader: str, *, without: str, limit: int) -> Sequence[Scan]:
         """The newest scans of an uploader's images, but for one."""
         query = sa.select(Scan).where(Scan.tenant_id == self.tenant, Scan.uploader == uploader, Scan.id != without)
