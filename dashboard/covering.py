@@ -2,6 +2,7 @@
 
 import io
 
+import cv2
 import numpy as np
 import PIL.Image
 import PIL.ImageFilter
@@ -27,15 +28,15 @@ FACE, AROUND = 320, 0.25
 def covered(pixels: NDArray[np.uint8], display: Display) -> PIL.Image.Image:
     """Blurred, without colour and small, as the display says. A blur is in pixels of the picture as it is sent."""
     picture = fitted(pixels, SHORT if display.small else COVERED)
-    if display.grey:
-        picture = picture.convert("L").convert("RGB")
-    return picture.filter(PIL.ImageFilter.GaussianBlur(display.blur)) if display.blur else picture
+    picture = picture.convert("L") if display.grey else picture
+    picture = picture.filter(PIL.ImageFilter.GaussianBlur(display.blur)) if display.blur else picture
+    return picture.convert("RGB")
 
 
 def outlined(pixels: NDArray[np.uint8], display: Display) -> PIL.Image.Image:
     """Large and grey, with a third of the blur, at least 4 pixels: what is going on, without detail."""
-    picture = fitted(pixels, LONG).convert("L").convert("RGB")
-    return picture.filter(PIL.ImageFilter.GaussianBlur(max(4, display.blur / 3)))
+    picture = fitted(pixels, LONG).convert("L")
+    return picture.filter(PIL.ImageFilter.GaussianBlur(max(4, display.blur / 3))).convert("RGB")
 
 
 def with_part(pixels: NDArray[np.uint8], display: Display, field: int) -> PIL.Image.Image:
@@ -63,9 +64,12 @@ def cropped(pixels: NDArray[np.uint8], region: Region | None = None) -> PIL.Imag
 
 def fitted(pixels: NDArray[np.uint8], side: int) -> PIL.Image.Image:
     """The picture with its longer side at most so long."""
-    picture = PIL.Image.fromarray(pixels)
-    picture.thumbnail((side, side), PIL.Image.Resampling.LANCZOS)
-    return picture
+    height, width = pixels.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return PIL.Image.fromarray(pixels)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return PIL.Image.fromarray(np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8))
 
 
 def as_jpeg(picture: PIL.Image.Image) -> bytes:

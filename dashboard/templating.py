@@ -14,6 +14,14 @@ templates.env.install_gettext_callables(gettext, ngettext, newstyle=True)  # typ
 templates.env.globals.update(
     {
         made.__name__: made
-        for made in (words.label_words, words.harm_words, words.fpr_words, words.stranger_words, words.bits_words, words.age_words, words.facts)
+        for made in (
+            words.label_words,
+            words.harm_words,
+            words.fpr_words,
+            words.stranger_words,
+            words.bits_words,
+            words.age_words,
+            words.facts,
+        )
     }
 )

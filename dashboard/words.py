@@ -58,7 +58,9 @@ def stranger_words(fpr: float | None) -> str:
     """How often the face of a stranger looks as much like somebody enrolled."""
     if fpr is None:
         return ""
-    return _("1 in %(number)s strangers looks as much like somebody enrolled") % {"number": f"{round(1 / max(fpr, 1e-9)):,}"}
+    return _("1 in %(number)s strangers looks as much like somebody enrolled") % {
+        "number": f"{round(1 / max(fpr, 1e-9)):,}"
+    }
 
 
 def bits_words(distance: int) -> str:

@@ -19,7 +19,7 @@ from moderation.accounts.records import Display
 from moderation.errors import ForbiddenError, NotFoundError
 from moderation.media import MediaLimits
 from moderation.reviews.harms import HARMS
-from moderation.reviews.records import CaseView, holds
+from moderation.reviews.records import holds
 from moderation.reviews.safety import HOW, Exposure, Look
 from moderation.roles import Person
 from moderation.tables import ReviewCase, utc_now
@@ -157,20 +157,14 @@ def shown_as(request: Request, person: Person, case: ReviewCase, harm: str = "")
 def _picture(request: Request, person: Person, case_id: str, sha256: str) -> Picture:
     """An image of a case that the person holds, or one like it. Raises ForbiddenError, NotFoundError where it is deleted."""
     app = application(request)
-    view = app.reviews.show(person, case_id)
-    _must_hold(request, person, view)
-    own = next((image for image in view.images if image.sha256 == sha256), None)
+    case, images = app.reviews.images(person, case_id)
+    if not holds(person, case, case.token, utc_now()):
+        raise ForbiddenError("You do not hold this case.", hint="Claim it first.")
+    own = next((image for image in images if image.sha256 == sha256), None)
     if own is not None and own.image_id is None:
         raise NotFoundError("The image was deleted.", hint="Decide by what was measured.")
-    harm = "" if own is not None else app.alike.picture(person, view.case, view.images, sha256)
-    return Picture(view.case, sha256, harm, shown_as(request, person, view.case, harm))
-
-
-def _must_hold(request: Request, person: Person, view: CaseView) -> None:
-    if not holds(person, view.case, view.case.token, utc_now()):
-        raise ForbiddenError("You do not hold this case.", hint="Claim it first.")
-    if not application(request).reviewer_safety.display(person, view.case).shown:
-        raise ForbiddenError("This is not shown to anybody.", hint="Follow the case's steps.")
+    harm = "" if own is not None else app.alike.picture(person, case, images, sha256)
+    return Picture(case, sha256, harm, shown_as(request, person, case, harm))
 
 
 def _noted(request: Request, exposure: Exposure, path: str) -> Response:

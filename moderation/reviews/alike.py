@@ -88,9 +88,10 @@ class AlikeService:
             return Alike(hashable=False, entries=entries, problem=problem)
         hosted, of_cases = self.hosted.of(person.tenant), self.cases.of(person.tenant)
         own = {image.sha256 for image in images}
+        rows = MOST_TRIED + len(own)
         with self.database.read() as session:
             repository = ReviewRepository(session, person.tenant)
-            apart = _named(repository, hosted.nearest(wanted), of_cases.nearest(wanted))
+            apart = _named(repository, hosted.nearest(wanted, rows), of_cases.nearest(wanted, rows))
             near, further = list[LikeImage](), list[LikeImage]()
             for sha256, distance in [known for known in apart if known[0] not in own][:MOST_TRIED]:
                 found = _looked_up(repository, person, sha256, distance)

@@ -17,7 +17,7 @@ MOST_HELD = 100_000
 MOST_TENANTS = 4
 """Tenants of which a process holds them, the ones that were asked for last."""
 
-OVERLAP = 1_000
+OVERLAP = 200
 """Newest rows that are read again: of two rows that are written at once, the older may be seen last."""
 
 Rows = Sequence[tuple[str, bytes]]
@@ -34,8 +34,8 @@ class Window:
     of: NDArray[np.int32]
     whole: bool
 
-    def nearest(self, wanted: Hashes) -> tuple[list[str], list[int]]:
-        """All rows by distance in bits from the nearest of the wanted hashes (n, 32), the nearest first."""
+    def nearest(self, wanted: Hashes, most: int) -> tuple[list[str], list[int]]:
+        """The nearest rows, by distance in bits from the nearest of the wanted hashes (n, 32)."""
         if not len(wanted) or not len(self.ids):
             return [], []
         apart = np.full(len(self.hashes), 256, np.uint16)
@@ -43,12 +43,8 @@ class Window:
             np.minimum(apart, np.bitwise_count(self.hashes ^ one).sum(axis=1, dtype=np.uint16), out=apart)
         rows = np.full(len(self.ids), 256, np.uint16)
         np.minimum.at(rows, self.of, apart)
-        order = np.argsort(rows, kind="stable")[:MOST_FOUND]
+        order = np.argsort(rows, kind="stable")[:most]
         return [bytes(name).decode() for name in self.ids[order]], rows[order].tolist()
-
-
-MOST_FOUND = 500
-"""Rows that a search gives."""
 
 
 class HashWindows:

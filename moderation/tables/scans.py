@@ -64,6 +64,7 @@ class Scan(TenantMixin, CreatedMixin, Base):
     __table_args__ = (
         Index("ix_scans_tenant_external", "tenant_id", "external_id"),
         Index("ix_scans_tenant_id", "tenant_id", "id"),
+        Index("ix_scans_tenant_uploader", "tenant_id", "uploader", "id"),
     )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True, default=lambda: new_id("scan"))

@@ -70,7 +70,9 @@ def enrolled(parts: Any, *, reference: bool = True) -> str:
         details=cipher.encrypt(json.dumps(details).encode(), details_context(DEFAULT_TENANT, person_id)),
         expires_at=utc_now() + timedelta(days=9),
     )
-    drawn = Assessed((), np.zeros((1, 128), np.float32), (Quality(100, 50.0, 0.1, 100.0),), (picture(112, 112, seed=8),))
+    drawn = Assessed(
+        (), np.zeros((1, 128), np.float32), (Quality(100, 50.0, 0.1, 100.0),), (picture(112, 112, seed=8),)
+    )
     with parts.database.write() as session:
         session.add(person)
         session.flush()
@@ -249,9 +251,7 @@ def test_a_part_is_noted_by_itself_and_all_parts_of_a_picture_are_one_look(seate
     sha256, path = keep_image(desk.parts, scan), desk.claim()
     for part in (0, 8):
         assert desk.post(f"{path}/reveal", sha256=sha256, how="part", part=part).status_code == 303
-    codes = [
-        desk.browser.get(f"{path}/image?sha256={sha256}&reveal=part&part={part}").status_code for part in range(9)
-    ]
+    codes = [desk.browser.get(f"{path}/image?sha256={sha256}&reveal=part&part={part}").status_code for part in range(9)]
 
     assert codes == [200, *[403] * 7, 200]
     assert '<span id="seen">1</span>' in desk.browser.get(path).text

@@ -1,4 +1,5 @@
-"""Reference pictures of enrolled people who let one be kept; which part of an image was looked at; the newest hashes of a tenant.
+"""Reference pictures of enrolled people who let one be kept; which part of an image was looked at; the newest hashes of a tenant and
+the scans of an uploader, which pages of cases ask for.
 
 Revision: 0011
 Follows: 0010
@@ -28,11 +29,13 @@ def upgrade() -> None:
     )
     op.create_index("ix_images_tenant_id", "images", ["tenant_id", "id"])
     op.create_index("ix_case_images_tenant_id", "case_images", ["tenant_id", "id"])
+    op.create_index("ix_scans_tenant_uploader", "scans", ["tenant_id", "uploader", "id"])
     op.add_column("reveals", sa.Column("field", sa.Integer(), nullable=True))
 
 
 def downgrade() -> None:
     op.drop_column("reveals", "field")
+    op.drop_index("ix_scans_tenant_uploader", "scans")
     op.drop_index("ix_case_images_tenant_id", "case_images")
     op.drop_index("ix_images_tenant_id", "images")
     op.drop_table("face_references")

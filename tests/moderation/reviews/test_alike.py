@@ -101,16 +101,16 @@ def test_hashes_of_cases_outlive_their_images(alike: AlikeService, hosted: Any, 
     with database.write() as session:
         session.execute(sa.update(CaseImage).values(image_id=None, scan_id=None))
         session.execute(sa.update(StoredImage).values(pdq=None, kept_at=None))
-        session.execute(sa.text("UPDATE cases SET state = 'closed', rank = NULL, outcome = 'overturn', effect = 'allow'"))
+        session.execute(
+            sa.text("UPDATE cases SET state = 'closed', rank = NULL, outcome = 'overturn', effect = 'allow'")
+        )
     _, case = hosted("mine", 0)
     (near,) = search(alike, case).near
 
     assert (near.case.id, near.distance, near.harm) == (old.id, 4, "")
 
 
-def test_known_abuse_is_neither_searched_for_nor_told_of(
-    alike: AlikeService, hosted: Any, database: Database
-) -> None:
+def test_known_abuse_is_neither_searched_for_nor_told_of(alike: AlikeService, hosted: Any, database: Database) -> None:
     abuse, grave = hosted("abuse", 9, listed("child_abuse", "block"))
     with database.write() as session:
         session.execute(sa.text("UPDATE cases SET state = 'closed', rank = NULL"))
@@ -168,9 +168,7 @@ def test_plain_images_are_compared_with_nothing(alike: AlikeService, make_scan: 
     assert not search(alike, case).hashable
 
 
-def test_entries_of_lists_are_told_as_they_are_now(
-    alike: AlikeService, hosted: Any, database: Database
-) -> None:
+def test_entries_of_lists_are_told_as_they_are_now(alike: AlikeService, hosted: Any, database: Database) -> None:
     _, case = hosted("mine", 0)
     assert search(alike, case).entries == []
     for name, category, away in (("spam", "spam", 12), ("grave", "child_abuse", 6)):
@@ -207,19 +205,22 @@ def test_a_window_reads_what_is_new_and_forgets_what_is_old(database: Database) 
         table.rows[f"img_{number:06}"] = RNG.bytes(32)
     assert len(windows.of("default").ids) == 2_000
     assert windows.of("default").whole
-    table.rows["img_002500"], table.rows["img_001999x"] = BASE.tobytes() * 2, bits(3)  # one of two frames, one seen late
+    table.rows["img_002500"], table.rows["img_001999x"] = (
+        BASE.tobytes() * 2,
+        bits(3),
+    )  # one of two frames, one seen late
     window = windows.of("default")
 
-    assert table.read == [2_000, 1_000, 1_002], "all once, then the newest again"
-    assert window.nearest(BASE[None])[0][:2] == ["img_002500", "img_001999x"]
-    assert window.nearest(BASE[None])[1][:2] == [0, 3]
+    assert table.read == [2_000, 200, 202], "all once, then the newest again"
+    assert window.nearest(BASE[None], 9)[0][:2] == ["img_002500", "img_001999x"]
+    assert window.nearest(BASE[None], 9)[1][:2] == [0, 3]
     for number in range(3_000, 4_500):
         table.rows[f"img_{number:06}"] = RNG.bytes(32)
     window = windows.of("default")
     assert (len(window.ids), window.whole) == (3_000, False)
     assert bytes(window.ids[0]).decode() == sorted(table.rows)[-3_000]
-    assert window.nearest(BASE[None])[0][0] == "img_002500"
+    assert window.nearest(BASE[None], 9)[0][0] == "img_002500"
     for number in range(5_000, 9_000):
         table.rows[f"img_{number:06}"] = RNG.bytes(32)
-    assert windows.of("default").nearest(BASE[None])[1][0] > 60, "it is behind the window now"
-    assert windows.of("default").nearest(np.zeros((0, 32), np.uint8)) == ([], [])
+    assert windows.of("default").nearest(BASE[None], 9)[1][0] > 60, "it is behind the window now"
+    assert windows.of("default").nearest(np.zeros((0, 32), np.uint8), 9) == ([], [])
