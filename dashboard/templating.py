@@ -21,6 +21,8 @@ templates.env.globals.update(
             words.age_words,
             words.day_words,
             words.moment_words,
+            words.stranger_words,
+            words.bits_words,
             words.facts,
         )
     }

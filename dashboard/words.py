@@ -54,6 +54,22 @@ def fpr_words(fpr: float | None) -> str:
     return _("1 in %(number)s benign pictures scores as high") % {"number": f"{round(1 / max(fpr, 1e-9)):,}"}
 
 
+def stranger_words(fpr: float | None) -> str:
+    """How often the face of a stranger looks as much like somebody enrolled."""
+    if fpr is None:
+        return ""
+    return _("1 in %(number)s strangers looks as much like somebody enrolled") % {
+        "number": f"{round(1 / max(fpr, 1e-9)):,}"
+    }
+
+
+def bits_words(distance: int) -> str:
+    """A distance of PDQ hashes."""
+    if not distance:
+        return _("the same to the last bit")
+    return _("%(number)s of 256 bits apart") % {"number": distance}
+
+
 def age_words(moment: datetime, now: datetime) -> str:
     """How long ago, or how long until, without saying which."""
     hours = abs((now - moment).total_seconds()) / 3600

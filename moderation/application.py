@@ -39,6 +39,7 @@ from moderation.people.gallery import Galleries
 from moderation.people.keys import PersonKeys
 from moderation.people.names import PeopleNames
 from moderation.people.photos import PhotoDesk
+from moderation.people.references import References
 from moderation.people.service import PeopleService
 from moderation.policy import PolicyLibrary, Vocabulary
 from moderation.prompts.service import PromptService
@@ -50,10 +51,12 @@ from moderation.rescans.judging import Judge
 from moderation.rescans.lookup import PageLookup
 from moderation.rescans.routing import Paths
 from moderation.rescans.service import RescanService
+from moderation.reviews.alike import AlikeService
 from moderation.reviews.appeals import AppealService
 from moderation.reviews.backtest import BacktestService
 from moderation.reviews.deciding import DecisionService
 from moderation.reviews.evidence import EvidenceService
+from moderation.reviews.faces import FaceComparison
 from moderation.reviews.figures import FiguresService
 from moderation.reviews.intake import Intake
 from moderation.reviews.records import ReviewRules
@@ -117,6 +120,10 @@ class Application:
         assert isinstance(faces, FacesDetector)  # noqa: S101 - registered under this name
         desk = PhotoDesk(faces, self.likeness, MediaLimits.of(self.settings))
         return PeopleService(self.database, self.person_keys, self.galleries, desk)
+
+    @cached_property
+    def references(self) -> References:
+        return References(self.database, self.person_keys)
 
     @cached_property
     def people_names(self) -> PeopleNames:
@@ -310,6 +317,14 @@ class Application:
     @cached_property
     def reviewer_safety(self) -> ReviewerSafety:
         return ReviewerSafety(self.database, self.review_rules)
+
+    @cached_property
+    def alike(self) -> AlikeService:
+        return AlikeService(self.database, lambda: self.matcher)
+
+    @cached_property
+    def face_comparison(self) -> FaceComparison:
+        return FaceComparison(self.reviewer_safety, self.references)
 
     @cached_property
     def tasks(self) -> Tasks:

@@ -18,6 +18,14 @@ router = APIRouter(prefix="/v1/people", tags=["people"], responses=ERRORS)
 Photos = Annotated[list[UploadFile], File(description="1 to 20 photos, each with the person's face alone.")]
 
 
+KeepReference = Annotated[
+    bool,
+    Form(
+        description="The person agreed, by itself, that a crop of one face is kept for senior reviewers to compare with."
+    ),
+]
+
+
 def people_caller(caller: CallerDep) -> Caller:
     """The caller, who must have the scope `people`."""
     caller.require("people")
@@ -40,9 +48,10 @@ def applicant(
         Literal["consent", "guardian", "representative"], Form(description="On what grounds.")
     ] = "consent",
     guardian: Annotated[str, Form(description="Who is responsible for a minor.")] = "",
+    keep_reference: KeepReference = False,
 ) -> Applicant:
     """Who is to be enrolled, from the form."""
-    return Applicant(name, kind, Consent(ground, document, vouched_by, expires_at, guardian))
+    return Applicant(name, kind, Consent(ground, document, vouched_by, expires_at, guardian, keep_reference))
 
 
 @router.post("", status_code=201)
@@ -88,11 +97,22 @@ def read_events(person_id: str, caller: PeopleCaller, app: ApplicationDep) -> Ev
 
 
 @router.post("/{person_id}/photos")
-def add_photos(person_id: str, photo: Photos, caller: PeopleCaller, app: ApplicationDep) -> EnrolmentAnswer:
+def add_photos(
+    person_id: str, photo: Photos, caller: PeopleCaller, app: ApplicationDep, *, keep_reference: KeepReference = False
+) -> EnrolmentAnswer:
     """Add photos of somebody who is enrolled."""
     with app.scanner.turn():
-        enrolment = app.people.add_photos(caller.tenant, person_id, read(photo), actor=caller.key_id)
+        enrolment = app.people.add_photos(
+            caller.tenant, person_id, read(photo), actor=caller.key_id, keep_reference=keep_reference
+        )
     return EnrolmentAnswer.of(enrolment)
+
+
+@router.delete("/{person_id}/reference", status_code=204)
+def drop_reference(person_id: str, caller: PeopleCaller, app: ApplicationDep) -> Response:
+    """Delete the picture that `keep_reference` kept: the person took that consent back. The protection goes on."""
+    app.references.drop(caller.tenant, person_id, actor=caller.key_id)
+    return Response(status_code=204)
 
 
 @router.delete("/{person_id}", status_code=204)

@@ -1,4 +1,4 @@
-"""What protected people look like on the wire: never a template."""
+"""What protected people look like on the wire: never a template, never a picture."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -19,6 +19,7 @@ class ConsentAnswer(BaseModel):
     vouched_by: str
     expires_at: datetime
     guardian: str
+    reference: bool = Field(description="Whether a crop of one face is kept. No endpoint gives it out.")
 
 
 class PersonAnswer(BaseModel):
@@ -67,7 +68,15 @@ class EventAnswer(BaseModel):
     """What was done about a person, when and by whom."""
 
     at: datetime
-    kind: Literal["enrolled", "photos_added", "deleted", "checked"]
+    kind: Literal[
+        "enrolled",
+        "photos_added",
+        "deleted",
+        "checked",
+        "reference_kept",
+        "reference_shown",
+        "reference_dropped",
+    ]
     actor: str
     note: Mapping[str, Any]
 

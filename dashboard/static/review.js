@@ -1,61 +1,29 @@
 // The reviewers' pages: every act by key, decisions at once with a way back, the next case ready. Without this file the
 // same pages work as plain forms; this only sends them without leaving.
 
-const csrf = document.querySelector("meta[name=csrf]").content;
+import { compare, cover, searchAlike, step, uncover } from "./looking.js";
+import { button, csrf, here, post, problem, say, toast } from "./talk.js";
+import { forget, keep, kept } from "./unsent.js";
+
 const KEYS = { u: "uphold", o: "overturn", r: "restrict", e: "escalate", s: "skip" };
+const OTHERS = ["?", " ", "p", "l", "h", "f", ",", ".", "z", "n", "x", "c", "k"];
 
 let next = null; // promise of the next case: its path and its parsed <main>
 let last = null; // path of the case that was decided last, for undoing
-let fading = 0;
 let sending = false;
 let turn = Promise.resolve(); // decisions are sent one after the other
+let again = 0; // the timer by which what was not sent is sent again
+let pause = 1; // seconds until then
+let lost = false; // whether something is known not to have been sent
 
-const here = () => document.getElementById("case");
-const say = (id) => document.getElementById("toast").dataset[id];
-
-async function post(path, fields = {}) {
-  const answer = await fetch(path, {
-    method: "POST", body: new URLSearchParams(fields), headers: { "X-CSRF-Token": csrf, Accept: "application/json" },
-  });
-  const body = await answer.json();
-  if (!answer.ok) throw Object.assign(new Error(body.error.message), { told: body.error, late: body.late });
-  return body;
+function tell(error) {
+  const more = error.late ? [button(say("late"), () => adopt(error.late))] : [];
+  problem(error.told ?? { message: say("offline") }, ...more);
 }
 
-function toast(text, undo) {
-  const place = document.getElementById("toast");
-  place.replaceChildren(text);
-  if (undo) {
-    const button = document.createElement("button");
-    button.className = "quiet small";
-    button.textContent = place.dataset.undo;
-    button.addEventListener("click", takeBack);
-    place.append(button);
-  }
-  place.hidden = false;
-  clearTimeout(fading);
-  fading = setTimeout(() => { place.hidden = true; }, (undo || 6) * 1000);
-}
-
-function problem(error) {
-  const told = error.told ?? { message: say("offline"), hint: "" };
-  const place = document.createElement("p");
-  place.className = "status bad problem";
-  place.setAttribute("role", "alert");
-  place.append(told.message);
-  const hint = document.createElement("span");
-  hint.className = "hint";
-  hint.textContent = told.hint ?? "";
-  place.append(hint);
-  if (error.late) {
-    const button = document.createElement("button");
-    button.className = "small";
-    button.textContent = say("late");
-    button.addEventListener("click", () => adopt(error.late));
-    place.append(button);
-  }
-  document.getElementById("said")?.replaceChildren(place);
-  place.scrollIntoView({ block: "nearest" });
+function done(outcome, undo) {
+  const way = undo && last ? [button(say("undo"), takeBack, "quiet small")] : [];
+  toast(say(outcome === "skip" ? "skipped" : "decided"), (way.length && undo) || 6, ...way);
 }
 
 async function page(path) {
@@ -71,6 +39,7 @@ function show({ path, title, main }, how = "pushState") {
   history[how]({}, "", path);
   scrollTo(0, 0);
   next = null;
+  searchAlike();
   if (!sending) preload();
 }
 
@@ -90,8 +59,9 @@ async function goOn() {
     const { path } = await post("/app/queue/next", { beside });
     show(await page(path ?? "/app/queue?done=empty"));
   } catch (error) {
+    if (!error.told) return toast(say("away"));
     show(await page("/app/queue"));
-    if (error.told) toast(error.told.message);
+    toast(error.told.message);
   }
 }
 
@@ -101,35 +71,82 @@ function decide(outcome) {
   turn = turn.then(() => (here()?.dataset.case === pressed ? send(outcome) : undefined));
 }
 
-// Optimistic: the next case is shown while this one is sent; refused, this one comes back as it was left.
+// Optimistic: the next case is shown while this one is sent; refused, this one comes back as it was left. It is kept in the tab
+// until the server has answered.
 async function send(outcome) {
   const form = document.getElementById("decide");
-  const button = form?.querySelector(`[value=${outcome}]`);
-  if (!button) return undefined;
-  const field = form.elements[button.dataset.needs];
+  const pressed = form?.querySelector(`[value=${outcome}]`);
+  if (!pressed) return undefined;
+  const field = form.elements[pressed.dataset.needs];
   if (!field.value.trim()) {
     form.dataset.pending = outcome;
     return field.focus();
   }
   sending = true;
   const before = { path: location.pathname, title: document.title, main: document.querySelector("main") };
-  const fields = { ...Object.fromEntries(new FormData(form)), outcome };
+  const { csrf: _, ...fields } = { ...Object.fromEntries(new FormData(form)), outcome };
+  keep(before.path, fields);
   const sent = post(`${before.path}/decide`, fields);
   sent.catch(() => {}); // it is awaited below, after the next case is there
   const ready = next && (await next);
   if (ready) show(ready);
   try {
     const { undo } = await sent;
+    forget(before.path);
     last = outcome === "skip" ? null : before.path;
     if (!ready) await goOn();
-    toast(say(outcome === "skip" ? "skipped" : "decided"), last && undo);
+    done(outcome, undo);
   } catch (error) {
     if (ready) show(before);
-    problem(error);
+    if (isAnswer(error)) forget(before.path);
+    if (isAnswer(error)) tell(error);
+    else notSent(error);
   } finally {
     sending = false;
     if (!next) preload();
   }
+}
+
+// Whether the server has judged what was sent: not where it is away, overloaded, or asks to sign in first.
+const isAnswer = (error) => Boolean(error.told) && error.status < 500 && ![401, 429].includes(error.status);
+
+// What was not sent is said, and sent again by itself: the server counts it once, whichever of the copies arrives.
+function notSent(error) {
+  const mine = kept().some(([path]) => path === location.pathname), message = error.told?.message ?? say("unsent");
+  if (mine) problem({ message, hint: say("unsenthint") }, button(say("sendnow"), sendAgain));
+  else toast(message, 30, button(say("sendnow"), sendAgain, "quiet small"));
+  lost = true;
+  clearTimeout(again);
+  again = setTimeout(sendAgain, pause * 1000);
+  pause = Math.min(30, pause * 2);
+}
+
+function sendAgain() {
+  clearTimeout(again);
+  turn = turn.then(async () => {
+    for (const [path, fields] of kept()) {
+      try {
+        const { undo } = await post(`${path}/decide`, fields);
+        arrived(path);
+        last = fields.outcome === "skip" ? null : path;
+        if (location.pathname === path) await goOn();
+        done(fields.outcome, undo);
+      } catch (error) {
+        if (!isAnswer(error)) return notSent(error);
+        arrived(path);
+        if (location.pathname === path) tell(error);
+        else toast(error.told.message, 30);
+      }
+    }
+    return undefined;
+  });
+}
+
+function arrived(path) {
+  forget(path);
+  pause = 1;
+  lost = false;
+  if (location.pathname === path) document.getElementById("said")?.replaceChildren();
 }
 
 async function adopt(decision) {
@@ -138,44 +155,25 @@ async function adopt(decision) {
     const { undo } = await post(`${path}/adopt`, { decision });
     last = path;
     await goOn();
-    toast(say("decided"), undo);
+    done("adopt", undo);
   } catch (error) {
-    problem(error);
+    tell(error);
   }
 }
 
 async function takeBack() {
-  const button = document.querySelector("form[data-key=z] button");
-  if (!last) return button?.click();
+  const plain = document.querySelector("form[data-key=z] button");
+  if (!last) return plain?.click();
   const path = last;
-  last = null;
   try {
     await post(`${path}/undo`);
+    last = null;
     show(await page(path));
     document.getElementById("toast").hidden = true;
   } catch (error) {
-    toast(error.told?.message ?? say("offline"));
+    if (error.told) last = null;
+    toast(error.told?.message ?? say("away"));
   }
-}
-
-// Pixels are asked for only after the look was noted.
-async function uncover(figure, how, part) {
-  const image = figure.querySelector("img"), sha256 = figure.dataset.sha256, path = `/app/cases/${here().dataset.case}`;
-  try {
-    const { uncovered } = await post(`${path}/reveal`, { sha256, how });
-    const seen = document.getElementById("seen");
-    if (seen) seen.textContent = uncovered;
-  } catch (error) {
-    if (error.told?.code === "resting") return show(await page(path), "replaceState");
-    return problem(error);
-  }
-  figure.dataset.how = how;
-  image.src = `${path}/image?sha256=${sha256}&reveal=${how}&part=${part ?? 4}`;
-}
-
-function cover(figure) {
-  figure.dataset.how = "";
-  figure.querySelector("img").src = `/app/cases/${here().dataset.case}/image?sha256=${figure.dataset.sha256}`;
 }
 
 function press(key) {
@@ -186,11 +184,13 @@ function press(key) {
   if (key === "x") return document.querySelector("form[data-key=x]")?.requestSubmit();
   if (key === "c") return document.querySelector("#decide [name=clause]")?.focus();
   if (key === "k") return document.querySelector("form[data-key=k]")?.requestSubmit();
+  if (key === "f") return document.querySelector(".comparing")?.requestSubmit();
   if (KEYS[key] && document.getElementById("decide")) return decide(KEYS[key]);
   if (!figure) return undefined;
   if (key === " ") return figure.dataset.how === "whole" ? cover(figure) : uncover(figure, "whole");
-  if (key === "p") return uncover(figure, "part");
+  if (key === "p") return figure.dataset.how === "part" ? cover(figure) : uncover(figure, "part");
   if (key === "h") return figure.querySelector("[value=heat]")?.click();
+  if (key === "," || key === ".") return step(figure, key === "." ? 1 : -1);
   return key === "l" ? uncover(figure, "blurred") : undefined;
 }
 
@@ -199,7 +199,7 @@ addEventListener("keydown", (event) => {
   const typing = event.target.matches("input, textarea, select");
   if (typing && event.key === "Escape") return event.target.blur();
   const onControl = event.key === " " && event.target.matches("button, a, summary");
-  if (typing || onControl || event.repeat || !["?", " ", "p", "l", "h", "z", "n", "x", "c", "k", ...Object.keys(KEYS)].includes(event.key)) return;
+  if (typing || onControl || event.repeat || ![...OTHERS, ...Object.keys(KEYS)].includes(event.key)) return;
   event.preventDefault();
   press(event.key);
 });
@@ -212,34 +212,31 @@ document.addEventListener("submit", (event) => {
   } else if (figure && form.matches(".reveals")) {
     event.preventDefault();
     uncover(figure, event.submitter.value);
+  } else if (form.matches(".comparing")) {
+    event.preventDefault();
+    compare(form);
   } else if (form.dataset.key === "n" && here()) {
     event.preventDefault();
     goOn();
   }
 });
 
-// A press on the picture uncovers the field under the pointer until it is let go.
-document.addEventListener("pointerdown", (event) => {
-  const figure = event.target.closest(".frame")?.closest("figure");
-  if (!figure || event.button) return;
-  const box = figure.querySelector("img").getBoundingClientRect();
-  const [column, row] = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height].map((share) => Math.min(2, Math.max(0, Math.floor(share * 3))));
-  if (figure.dataset.how !== "whole") uncover(figure, "part", row * 3 + column);
-});
-
 async function renew() {
-  const kept = here();
-  if (kept?.dataset.held !== "yes" || sending) return;
+  const held = here();
+  if (held?.dataset.held !== "yes" || sending) return;
   try {
-    await post(`/app/cases/${kept.dataset.case}/renew`, { token: kept.dataset.token });
+    await post(`/app/cases/${held.dataset.case}/renew`, { token: held.dataset.token });
     const ahead = (next && (await next))?.main.querySelector("#case");
     if (ahead) await post(`/app/cases/${ahead.dataset.case}/renew`, { token: ahead.dataset.token });
   } catch (error) {
-    if (error.told && here() === kept) toast(say("lease"));
+    if (error.told && here() === held) toast(say("lease"));
   }
 }
 
 addEventListener("popstate", () => location.reload());
+addEventListener("online", sendAgain);
+addEventListener("resting", async () => show(await page(location.pathname), "replaceState"));
+addEventListener("beforeunload", (event) => { if (lost && kept().length) event.preventDefault(); });
 
 addEventListener("pagehide", async () => {
   const ahead = (next && (await next))?.main.querySelector("#case");
@@ -249,4 +246,6 @@ addEventListener("pagehide", async () => {
 });
 
 if (here()?.dataset.held === "yes") preload();
+searchAlike();
+if (kept().length) sendAgain();
 setInterval(renew, Math.max(3, Number(here()?.dataset.lease ?? 300) / 3) * 1000);

@@ -1,5 +1,6 @@
 """A case and all that speaks for and against it, at `/app/cases/{id}`; and deciding on it."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
@@ -8,11 +9,13 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from dashboard.clients import application
 from dashboard.pages import page, said
 from dashboard.sessions import HEADER, signed_in
-from dashboard.views.pictures import noted_as
+from dashboard.views.pictures import MIDDLE, noted_as
 from dashboard.views.queue import CaseId, Worker
 from dashboard.words import PROVENANCE
+from moderation.banks.records import PDQ_RADIUS
 from moderation.errors import ModerationError
 from moderation.reviews.evidence import Evidence
+from moderation.reviews.faces import COMPARES
 from moderation.reviews.harms import HARMS
 from moderation.reviews.priority import explained
 from moderation.reviews.records import CaseView, Choice, LateDecisionError, holds, may_work
@@ -27,6 +30,18 @@ Text = Annotated[str, Form(max_length=10_000)]
 Decided = Annotated[str, Form(max_length=40)]
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What the page is asked to show besides. reveal, of: how much of which image. faces: the enrolled person to compare with.
+    alike: whether to search for images like it. frame: of an animation, among those that were checked."""
+
+    reveal: str = ""
+    of: str = ""
+    faces: str = ""
+    alike: bool = False
+    frame: int = 0
+
+
 @router.get("")
 def case(
     case_id: CaseId,
@@ -35,9 +50,19 @@ def case(
     *,
     reveal: Annotated[str, Query(max_length=10)] = "",
     of: Annotated[str, Query(max_length=64)] = "",
+    faces: Annotated[str, Query(max_length=40)] = "",
+    alike: bool = False,
+    frame: Annotated[int, Query(ge=0, le=1_000)] = 0,
 ) -> Response:
-    """The whole case, as far as this person may know."""
-    return _case(request, person, case_id, reveal=(reveal, of))
+    """The whole case, as far as this person may know. alike: with the search for images like it, which a script asks for by itself."""
+    return _case(request, person, case_id, Asked(reveal, of, faces, alike, frame))
+
+
+@router.get("/alike")
+def like_it(case_id: CaseId, request: Request, person: Reader) -> Response:
+    """What is like the case's image: a part of its page."""
+    view = application(request).reviews.show(person, case_id)
+    return page(request, "case_alike.html", {**_standing(request, person, view), **_alike(request, person, view)})
 
 
 @router.post("/claim")
@@ -139,22 +164,31 @@ def _case(
     request: Request,
     person: Person,
     case_id: str,
+    asked: Asked | None = None,
     *,
-    reveal: tuple[str, str] = ("", ""),
     error: ModerationError | None = None,
     typed: dict[str, str] | None = None,
 ) -> Response:
     app = application(request)
-    view = app.reviews.show(person, case_id)
+    asked, view = asked or Asked(), app.reviews.show(person, case_id)
+    standing, evidence = _standing(request, person, view), app.evidence.of(person, view.images)
     context = {
-        **_standing(request, person, view),
-        **_findings(app.evidence.of(person, view.images)),
+        **standing,
+        **_findings(evidence),
+        **_faces(request, person, view, evidence),
+        **(_alike(request, person, view) if asked.alike and standing["shown_as"].shown else {}),
         "typed": typed or {},
         "error": said(error) if error else None,
     }
-    how, sha256 = reveal
-    allowed = context["image_shown"] and app.reviewer_safety.revealed(person, view.case, sha256, noted_as(how))
-    context["reveal"] = {sha256: how} if allowed else {}
+    field = MIDDLE if asked.reveal == "part" else None
+    allowed = context["image_shown"] and app.reviewer_safety.revealed(
+        person, view.case, asked.of, noted_as(asked.reveal), field=field
+    )
+    context["reveal"] = {asked.of: asked.reveal} if allowed else {}
+    frames = evidence.scan.image.frames if evidence.scan else 1
+    context["stills"] = min(frames, app.settings.sampled_frames)
+    context["frame"] = min(asked.frame, context["stills"] - 1)
+    context["compared"] = asked.faces if context["image_shown"] else ""
     return page(request, "case.html", context, status=error.http_status if error else 200)
 
 
@@ -178,6 +212,21 @@ def _standing(request: Request, person: Person, view: CaseView) -> dict[str, Any
         "lease": app.settings.review_lease_seconds,
         "now": now,
     }
+
+
+def _faces(request: Request, person: Person, view: CaseView, evidence: Evidence) -> dict[str, Any]:
+    """The faces that are like enrolled people's, and whether this person may compare them."""
+    matches = application(request).face_comparison.of(person.tenant, evidence.findings)
+    return {"matches": matches, "compares": person.has(*COMPARES), "matched_of": _first(view)}
+
+
+def _first(view: CaseView) -> str:
+    """The SHA-256 of the image that the evidence is of."""
+    return next((image.sha256 for image in view.images if image.scan_id), "")
+
+
+def _alike(request: Request, person: Person, view: CaseView) -> dict[str, Any]:
+    return {"alike": application(request).alike.of(person, view.case, view.images), "radius": PDQ_RADIUS}
 
 
 def _findings(evidence: Evidence) -> dict[str, Any]:

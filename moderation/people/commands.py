@@ -25,6 +25,13 @@ ACTOR = "command line"
 Tenant = Annotated[str, typer.Option(help="The tenant whose people these are.")]
 PersonId = Annotated[str, typer.Argument(help="The person's id, as `palisade people list` shows it.")]
 Photos = Annotated[list[Path], typer.Argument(help="1 to 20 photos, each with the person's face alone.")]
+KeepReference = Annotated[
+    bool,
+    typer.Option(
+        "--keep-reference",
+        help="The person agreed, by itself, that a crop of one face is kept for senior reviewers to compare with.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -42,11 +49,12 @@ def enrol(
     confirm_duplicate: Annotated[
         bool, typer.Option("--confirm-duplicate", help="Enrol although somebody enrolled looks like this.")
     ] = False,
+    keep_reference: KeepReference = False,
     tenant: Tenant = DEFAULT_TENANT,
     as_json: AsJson = False,
 ) -> None:
-    """Enrol a person. Photos that cannot be used are refused with the reason; none is kept."""
-    consent = Consent(ground, document, vouched_by, expires.replace(tzinfo=UTC), guardian)
+    """Enrol a person. Photos that cannot be used are refused with the reason; none is kept, but for --keep-reference."""
+    consent = Consent(ground, document, vouched_by, expires.replace(tzinfo=UTC), guardian, keep_reference)
     enrolment = _people().enrol(
         tenant, Applicant(name, kind, consent), read(photos), actor=ACTOR, confirm_duplicate=confirm_duplicate
     )
@@ -54,9 +62,24 @@ def enrol(
 
 
 @app.command("add-photo")
-def add_photo(person_id: PersonId, photos: Photos, tenant: Tenant = DEFAULT_TENANT, as_json: AsJson = False) -> None:
+def add_photo(
+    person_id: PersonId,
+    photos: Photos,
+    *,
+    keep_reference: KeepReference = False,
+    tenant: Tenant = DEFAULT_TENANT,
+    as_json: AsJson = False,
+) -> None:
     """Add photos of somebody who is enrolled."""
-    _show_enrolment(_people().add_photos(tenant, person_id, read(photos), actor=ACTOR), as_json=as_json)
+    enrolment = _people().add_photos(tenant, person_id, read(photos), actor=ACTOR, keep_reference=keep_reference)
+    _show_enrolment(enrolment, as_json=as_json)
+
+
+@app.command("drop-reference")
+def drop_reference(person_id: PersonId, tenant: Tenant = DEFAULT_TENANT) -> None:
+    """Delete the picture that --keep-reference kept: the person took that consent back. The protection goes on."""
+    Application(settings()).references.drop(tenant, person_id, actor=ACTOR)
+    out.print(f"The picture of {person_id} is deleted.")
 
 
 @app.command("list")
@@ -97,6 +120,8 @@ def show(person_id: PersonId, tenant: Tenant = DEFAULT_TENANT, as_json: AsJson =
     if person.consent:
         consent = person.consent
         out.print(f"{consent.kind}: {consent.document}, vouched by {consent.vouched_by}", markup=False)
+        if consent.reference:
+            out.print("a picture of the face is kept for senior reviewers")
         if consent.guardian:
             out.print(f"guardian: {consent.guardian}", markup=False)
     for entry in events:

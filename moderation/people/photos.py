@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from detectors.faces import Face, FacesDetector
-from detectors.image import Image
+from detectors.image import Image, Pixels
 from detectors.likeness import LikenessDetector
 from detectors.likeness_scores import Templates
 from moderation import media
@@ -17,11 +17,12 @@ from moderation.people.records import Photo, PhotoReport, check_count
 
 @dataclass(frozen=True)
 class Assessed:
-    """Photos that were looked at: reports of all, templates and qualities of the enrolled ones."""
+    """Photos that were looked at: reports of all; templates, qualities and aligned faces of the enrolled ones."""
 
     reports: tuple[PhotoReport, ...]
     templates: Templates
     qualities: tuple[Quality, ...]
+    faces: tuple[Pixels, ...]
 
 
 class PhotoDesk:
@@ -57,7 +58,8 @@ class PhotoDesk:
                 code="photos_refused",
             )
         kept = [row for row in range(len(good)) if row not in outliers]
-        return Assessed(reports, templates[kept], tuple(good[row][2] for row in kept))
+        _, faces, qualities = zip(*(good[row] for row in kept), strict=True)
+        return Assessed(reports, templates[kept], qualities, tuple(face.aligned for face in faces))
 
     def _look(self, photo: Photo) -> tuple[Face | Refusal, Quality | None]:
         try:

@@ -25,7 +25,8 @@ class Consent:
     """On what grounds a person is enrolled, until when, and who answers for it.
 
     kind: one of `CONSENTS`. document: where the agreement or authority is filed. vouched_by: who checked it and the
-    person's identity. guardian: who is responsible for a minor.
+    person's identity. guardian: who is responsible for a minor. reference: whether a picture of the face may be kept besides the
+    templates, for reviewers to compare with: no, unless it was asked for by itself.
     """
 
     kind: str
@@ -33,6 +34,7 @@ class Consent:
     vouched_by: str
     expires_at: datetime
     guardian: str = ""
+    reference: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,13 @@
 """SQL of protected people."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from moderation.tables import FaceTemplate, PeopleGallery, Person, PersonEvent
+from moderation.tables import FaceReference, FaceTemplate, PeopleGallery, Person, PersonEvent
 
 
 class PeopleRepository:
@@ -42,11 +42,27 @@ class PeopleRepository:
             query = query.where(FaceTemplate.person_id == person_id)
         return self.session.scalars(query.order_by(FaceTemplate.person_id, FaceTemplate.id)).all()
 
-    def add(self, *rows: Person | FaceTemplate | PersonEvent) -> None:
+    def reference(self, person_id: str) -> FaceReference | None:
+        query = sa.select(FaceReference).where(FaceReference.tenant_id == self.tenant)
+        return self.session.scalar(query.where(FaceReference.person_id == person_id))
+
+    def referenced(self, people: Collection[str], now: datetime) -> set[str]:
+        """Which of these people have a reference picture, and a consent that runs."""
+        query = sa.select(FaceReference.person_id).join(Person, Person.id == FaceReference.person_id)
+        query = query.where(FaceReference.tenant_id == self.tenant, Person.expires_at > now)
+        return set(self.session.scalars(query.where(FaceReference.person_id.in_(sorted(people)))))
+
+    def drop_reference(self, person_id: str) -> None:
+        self.session.execute(
+            sa.delete(FaceReference).where(FaceReference.tenant_id == self.tenant, FaceReference.person_id == person_id)
+        )
+
+    def add(self, *rows: Person | FaceTemplate | FaceReference | PersonEvent) -> None:
         self.session.add_all(rows)
         self.session.flush()
 
     def delete(self, person: Person) -> None:
+        self.drop_reference(person.id)
         self.session.execute(
             sa.delete(FaceTemplate).where(FaceTemplate.tenant_id == self.tenant, FaceTemplate.person_id == person.id)
         )

@@ -14,6 +14,7 @@ from detectors.base import Finding
 from detectors.likeness_scores import SIZE, PreparedGallery, Templates
 from moderation.database import Database
 from moderation.errors import ConflictError, ModerationError, NotFoundError
+from moderation.people import references
 from moderation.people.gallery import Galleries, decrypt, encrypt
 from moderation.people.keys import PersonKeys
 from moderation.people.names import details_context
@@ -37,7 +38,10 @@ NO_TEMPLATES = np.zeros((0, SIZE), dtype=np.float32)
 
 
 class PeopleService:
-    """Photos are measured in memory and never kept; templates are encrypted under a key of the person's own."""
+    """Photos are measured in memory and never kept; templates are encrypted under a key of the person's own.
+
+    A crop of one face is kept besides, under the same key, only where the consent says so (`moderation.people.references`).
+    """
 
     def __init__(
         self,
@@ -82,6 +86,8 @@ class PeopleService:
                 repository.add(
                     *rows, event(tenant, person_id, "enrolled", actor, {"photos": len(rows), "kind": applicant.kind})
                 )
+                if applicant.consent.reference:
+                    references.keep(session, person, cipher, assessed, actor=actor)
                 repository.advance()
         except sqlalchemy.exc.SQLAlchemyError:
             self.keys.destroy(tenant, person_id)
@@ -89,11 +95,16 @@ class PeopleService:
         self.galleries.changed(tenant)
         return Enrolment(self._show(person, len(rows)), assessed.reports)
 
-    def add_photos(self, tenant: str, person_id: str, photos: Sequence[Photo], *, actor: str) -> Enrolment:
-        """More photos of an enrolled person. Raises NotFoundError, InvalidRequestError, StorageError."""
+    def add_photos(
+        self, tenant: str, person_id: str, photos: Sequence[Photo], *, actor: str, keep_reference: bool = False
+    ) -> Enrolment:
+        """More photos of an enrolled person. keep_reference: they agreed that a picture of these be kept, in the place of any before.
+
+        Raises NotFoundError, InvalidRequestError, StorageError.
+        """
         with self.database.read() as session:
             repository = PeopleRepository(session, tenant)
-            person = found(repository.person(person_id), person_id)
+            found(repository.person(person_id), person_id)
             own = [row for row in repository.templates(person_id) if row.model == self.galleries.model]
         cipher = self.keys.get(tenant, person_id)
         known = decrypt(cipher, tenant, own) if own else NO_TEMPLATES
@@ -101,10 +112,13 @@ class PeopleService:
         rows = self._rows(tenant, person_id, cipher, assessed)
         with self.database.write() as session:
             repository = PeopleRepository(session, tenant)
-            found(repository.person(person_id, lock=True), person_id)
+            person = found(repository.person(person_id, lock=True), person_id)
             count = len(repository.templates(person_id)) + len(rows)
             check_count(count)
             repository.add(*rows, event(tenant, person_id, "photos_added", actor, {"photos": len(rows)}))
+            if keep_reference:
+                references.say_consent(person, cipher, reference=True)
+                references.keep(session, person, cipher, assessed, actor=actor)
             repository.advance()
         self.galleries.changed(tenant)
         return Enrolment(self._show(person, count), assessed.reports)

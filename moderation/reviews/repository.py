@@ -215,6 +215,16 @@ class ReviewRepository:
         query = query.where(Scan.tenant_id == self.tenant, StoredImage.sha256 == sha256)
         return self.session.scalar(query.order_by(Scan.id.desc()).limit(1))
 
+    def hosted(self, sha256: str) -> StoredImage | None:
+        return self.session.scalar(
+            sa.select(StoredImage).where(StoredImage.tenant_id == self.tenant, StoredImage.sha256 == sha256)
+        )
+
+    def sha256s(self, table: type[StoredImage] | type[CaseImage], ids: Collection[str]) -> dict[str, str]:
+        """The SHA-256 of each of these rows that is there still."""
+        query = sa.select(table.id, table.sha256).where(table.tenant_id == self.tenant, table.id.in_(sorted(ids)))
+        return {row[0]: row[1] for row in self.session.execute(query)}
+
     def scans_by(self, uploader: str, *, without: str, limit: int) -> Sequence[Scan]:
         """The newest scans of an uploader's images, but for one."""
         query = sa.select(Scan).where(Scan.tenant_id == self.tenant, Scan.uploader == uploader, Scan.id != without)
@@ -277,14 +287,20 @@ class ReviewRepository:
             query = query.where(Appeal.state.in_(states))
         return self.session.scalars(query.order_by(Appeal.id).limit(limit)).all()
 
-    def revealed(self, case_id: str, person: str, sha256: str, hows: Sequence[str], since: datetime) -> bool:
-        """Whether somebody uncovered an image of a case in one of these ways since then."""
+    def revealed(
+        self, case_id: str, person: str, sha256: str, hows: Sequence[str], since: datetime, *, field: int | None = None
+    ) -> bool:
+        """Whether somebody uncovered an image of a case in one of these ways since then. field: this part, or one that was not said."""
         query = sa.select(Reveal.id).where(Reveal.tenant_id == self.tenant, Reveal.case_id == case_id)
         query = query.where(Reveal.reviewer == person, Reveal.sha256 == sha256, Reveal.how.in_(hows))
+        if field is not None:
+            query = query.where(sa.or_(Reveal.field.is_(None), Reveal.field == field))
         return self.session.scalar(query.where(Reveal.created_at >= since).limit(1)) is not None
 
     def reveals_since(self, person: str, moment: datetime) -> int:
-        query = sa.select(sa.func.count()).select_from(Reveal)
+        """Looks at images: the fields of one image of a case are one, and a reference picture is none."""
+        looked = sa.case((Reveal.field.is_(None), Reveal.id), else_=Reveal.case_id + Reveal.sha256)
+        query = sa.select(sa.func.count(looked.distinct())).where(Reveal.how != "reference")
         query = query.where(Reveal.tenant_id == self.tenant, Reveal.reviewer == person, Reveal.created_at > moment)
         return self.session.scalar(query) or 0
 

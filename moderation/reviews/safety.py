@@ -1,9 +1,11 @@
 """Keeps what people have to look at from hurting them more than it must."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
+
+from sqlalchemy.orm import Session
 
 from moderation import audit
 from moderation.database import Database
@@ -21,6 +23,9 @@ PART_FOR = timedelta(minutes=1)
 
 HOW = ("part", "blurred", "whole")
 """How much of an image was uncovered, the least first."""
+
+FACES = ("face", "reference")
+"""What is looked at where a matched face is compared with the enrolled person's picture."""
 
 STEPS = (
     "Do not search for the picture, and do not ask anybody for it.",
@@ -58,6 +63,17 @@ PERSONAL = {
     "whole": "false, or the team's",
 }
 """What people may set for themselves: never less safe than the team's."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is to be looked at. how: one of `HOW` or `FACES`. field: which part. harm: of an image that is not the case's own."""
+
+    case_id: str
+    sha256: str
+    how: str
+    field: int | None = None
+    harm: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,30 +119,45 @@ class ReviewerSafety:
             audit.record(session, person.tenant, person.id, "reviewer.display_set", person.id, **kept)
         return kept
 
-    def reveal(self, person: Person, case_id: str, sha256: str, how: str, *, now: datetime | None = None) -> Exposure:
-        """Note that somebody uncovers an image, before it is shown to them.
+    def reveal(
+        self,
+        person: Person,
+        case_id: str,
+        sha256: str,
+        how: str,
+        *,
+        field: int | None = None,
+        now: datetime | None = None,
+    ) -> Exposure:
+        """Note that somebody uncovers an image, before it is shown to them. field: which part, 0 to 8 row by row.
 
         Raises ForbiddenError for what is never shown, RateLimitError while they rest or when a break is due (which begins).
         """
-        must_have(person, *REVIEWERS)
         if how not in HOW:
             raise InvalidRequestError(f"how is {how[:20]!r}.", hint=f"It is one of {', '.join(HOW)}.")
+        return self.note(person, Look(case_id, sha256, how, field if how == "part" else None), now=now)
+
+    def note(
+        self, person: Person, look: Look, *, also: Callable[[Session], None] | None = None, now: datetime | None = None
+    ) -> Exposure:
+        """Note a look, whatever is looked at. also: is called in the same transaction. Raises as `reveal`."""
+        must_have(person, *REVIEWERS)
         now = now or utc_now()
-        rest = self._reveal(person, case_id, sha256, how, now)
+        rest = self._note(person, look, also, now)
         if rest is not None:
             raise rest
         return self.exposure(person, now=now)
 
-    def _reveal(self, person: Person, case_id: str, sha256: str, how: str, now: datetime) -> RateLimitError | None:
+    def _note(
+        self, person: Person, look: Look, also: Callable[[Session], None] | None, now: datetime
+    ) -> RateLimitError | None:
         with self.database.write() as session:
             repository = ReviewRepository(session, person.tenant)
-            case = repository.case(case_id)
-            image = repository.image(case_id, sha256)
-            if case is None or image is None or not may_see(person, case):
+            case = repository.case(look.case_id)
+            harm = look.harm or (case.harm if case and repository.image(look.case_id, look.sha256) else "")
+            if case is None or not harm or not may_see(person, case):
                 raise NotFoundError("There is no such image in such a case.", hint="See the case.")
-            display = safer(team_display(case.harm), repository.reviewer(person.id).display)
-            if not display.shown or (how == "whole" and not display.whole):
-                raise ForbiddenError(f"This is not shown: {HARMS[case.harm].words}.", hint="Follow the case's steps.")
+            _must_be_shown((case.harm, harm), look.how, repository.reviewer(person.id).display)
             must_not_rest(repository, person.id, now)
             if self._counted(repository, person, now) >= self.rules.exposures:
                 return self._begin_rest(repository, person, "break", now)
@@ -134,20 +165,32 @@ class ReviewerSafety:
                 id=new_id("reveal"),
                 tenant_id=person.tenant,
                 created_at=now,
-                case_id=case_id,
+                case_id=case.id,
                 reviewer=person.id,
-                sha256=sha256,
-                how=how,
-                harm=case.harm,
+                sha256=look.sha256,
+                how=look.how,
+                field=look.field,
+                harm=harm,
             )
             repository.add(row)
+            if also:
+                also(session)
         return None
 
-    def revealed(self, person: Person, case: ReviewCase, sha256: str, how: str, *, now: datetime | None = None) -> bool:
+    def revealed(
+        self,
+        person: Person,
+        case: ReviewCase,
+        sha256: str,
+        how: str,
+        *,
+        field: int | None = None,
+        now: datetime | None = None,
+    ) -> bool:
         """Whether the person may be sent an image of a case that they hold, so far uncovered: it was noted under this claim, of
-        a part within the last minute, and they take no break."""
+        this part within the last minute, and they take no break."""
         now = now or utc_now()
-        if how not in HOW or case.claimed_at is None or not holds(person, case, case.token, now):
+        if how not in (*HOW, *FACES) or case.claimed_at is None or not holds(person, case, case.token, now):
             return False
         since = max(case.claimed_at, now - PART_FOR) if how == "part" else case.claimed_at
         with self.database.read() as session:
@@ -155,7 +198,8 @@ class ReviewerSafety:
             rest = repository.reviewer(person.id).rest_until
             if not team_display(case.harm).shown or (rest is not None and now < rest):
                 return False
-            return repository.revealed(case.id, person.id, sha256, HOW[HOW.index(how) :], since)
+            enough = HOW[HOW.index(how) :] if how in HOW else (how,)
+            return repository.revealed(case.id, person.id, sha256, enough, since, field=field)
 
     def exposure(self, person: Person, *, now: datetime | None = None) -> Exposure:
         """How much a person has looked at since their last break, and the break that they take."""
@@ -192,6 +236,14 @@ class ReviewerSafety:
         repository.add(row)
         audit.record(repository.session, person.tenant, person.id, f"reviewer.{why}", person.id, **note)
         return _rest(row, now)
+
+
+def _must_be_shown(harms: Sequence[str], how: str, chosen: Mapping[str, Any]) -> None:
+    """Raises ForbiddenError where one of the harms is never shown, or not as a whole to this person."""
+    for harm in harms:
+        display = safer(team_display(harm), chosen)
+        if not display.shown or (how == "whole" and not display.whole):
+            raise ForbiddenError(f"This is not shown: {HARMS[harm].words}.", hint="Follow the case's steps.")
 
 
 def must_not_rest(repository: ReviewRepository, person: str, now: datetime) -> None:

@@ -29,7 +29,7 @@ from moderation.reviews.repository import ReviewRepository
 from moderation.reviews.safety import must_not_rest
 from moderation.reviews.statements import Statements
 from moderation.roles import Person, Role
-from moderation.tables import CaseExclusion, Decision, ReviewCase, utc_now
+from moderation.tables import CaseExclusion, CaseImage, Decision, ReviewCase, utc_now
 
 MOST_HELD = 3
 """Cases that one person may hold at once: the one being looked at, the next, and one more tab."""
@@ -226,6 +226,15 @@ class ReviewService:
             case.state, case.rank, case.closed_at = "closed", None, utc_now()
             audit.record(session, lead.tenant, lead.id, "case.golden_ended", case_id)
         return case
+
+    def images(self, person: Person, case_id: str) -> tuple[ReviewCase, Sequence[CaseImage]]:
+        """A case and its images, and nothing of what was decided. Raises NotFoundError, ForbiddenError."""
+        with self.database.read() as session:
+            repository = ReviewRepository(session, person.tenant)
+            case = found(repository.case(case_id), case_id)
+            if not may_see(person, case):
+                raise ForbiddenError("This case is for others.", hint="Roles and queues are given by an administrator.")
+            return case, repository.images(case_id)
 
     def show(self, person: Person, case_id: str) -> CaseView:
         """All of a case. While a second person is to decide, what others decided is kept from whoever may be that person.

@@ -6,7 +6,7 @@ from moderation.tables.banks import Bank, BankEntry, BankEntryDay, BankMatch, Ba
 from moderation.tables.base import DEFAULT_TENANT, Base, new_id, utc_now
 from moderation.tables.exchanges import Exchange
 from moderation.tables.jobs import Batch, Job, Lease
-from moderation.tables.people import FaceTemplate, PeopleGallery, Person, PersonEvent
+from moderation.tables.people import FaceReference, FaceTemplate, PeopleGallery, Person, PersonEvent
 from moderation.tables.registry import DetectorModel, ModelDay
 from moderation.tables.rescans import RescanFailure, RescanPlan, RescanShard
 from moderation.tables.reviews import Appeal, CaseExclusion, CaseImage, Decision, Reveal, ReviewCase, ReviewerState
@@ -35,6 +35,7 @@ __all__ = [
     "DetectorModel",
     "Event",
     "Exchange",
+    "FaceReference",
     "FaceTemplate",
     "IdempotencyKey",
     "Job",

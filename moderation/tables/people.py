@@ -40,6 +40,18 @@ class FaceTemplate(TenantMixin, CreatedMixin, Base):
     quality: Mapped[dict[str, Any]]
 
 
+class FaceReference(TenantMixin, CreatedMixin, Base):
+    """The one aligned face crop that a person let be kept, to be compared with by eye: JPEG under the person's key.
+
+    Only where the consent says so (`people.details`), and never given out by the API.
+    """
+
+    __tablename__ = "face_references"
+
+    person_id: Mapped[str] = mapped_column(ForeignKey("people.id", ondelete="CASCADE"), primary_key=True)
+    ciphertext: Mapped[bytes] = mapped_column(LargeBinary)
+
+
 class PeopleGallery(TenantMixin, Base):
     """Counts the changes of a tenant's gallery, so that every process knows when to read it again."""
 
@@ -52,8 +64,8 @@ class PeopleGallery(TenantMixin, Base):
 class PersonEvent(TenantMixin, CreatedMixin, Base):
     """What was done about a person, when and by whom. Outlives the person: no name, nothing of the face.
 
-    kind: 'enrolled', 'photos_added', 'deleted' or 'checked' (then person_id is who was found, or '').
-    actor: an API key's id or an account. note: counts and reasons.
+    kind: 'enrolled', 'photos_added', 'deleted' or 'checked' (then person_id is who was found, or ''); of the reference picture
+    'reference_kept', 'reference_shown' and 'reference_dropped'. actor: an API key's id or an account. note: counts and reasons.
     """
 
     __tablename__ = "person_events"

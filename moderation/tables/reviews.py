@@ -75,6 +75,7 @@ class CaseImage(TenantMixin, CreatedMixin, Base):
         Index("ix_case_images_sha256", "sha256", "tenant_id"),
         Index("ix_case_images_scan_id", "scan_id"),
         Index("ix_case_images_number", "tenant_id", "number"),
+        Index("ix_case_images_tenant_id", "tenant_id", "id"),
     )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True, default=lambda: new_id("cimg"))
@@ -166,7 +167,11 @@ class Appeal(TenantMixin, CreatedMixin, Base):
 
 
 class Reveal(TenantMixin, CreatedMixin, Base):
-    """That somebody looked at an image of a case, and how much of it: `part`, `blurred` or `whole`."""
+    """That somebody looked at an image of a case, or at a hosted one like it, and how much of it.
+
+    how: `part`, `blurred` or `whole`; `face` and `reference` of a matched face and of the enrolled person's picture beside it.
+    field: which part, 0 to 8 row by row; None of a part that was not said.
+    """
 
     __tablename__ = "reveals"
     __table_args__ = (
@@ -179,6 +184,7 @@ class Reveal(TenantMixin, CreatedMixin, Base):
     reviewer: Mapped[str] = mapped_column(String(200))
     sha256: Mapped[str] = mapped_column(String(64))
     how: Mapped[str] = mapped_column(String(10))
+    field: Mapped[int | None]
     harm: Mapped[str] = mapped_column(String(20))
 
 

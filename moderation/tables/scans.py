@@ -17,7 +17,7 @@ class StoredImage(TenantMixin, CreatedMixin, Base):
     """
 
     __tablename__ = "images"
-    __table_args__ = (UniqueConstraint("tenant_id", "sha256"),)
+    __table_args__ = (UniqueConstraint("tenant_id", "sha256"), Index("ix_images_tenant_id", "tenant_id", "id"))
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True, default=lambda: new_id("img"))
     sha256: Mapped[str] = mapped_column(String(64))
@@ -64,6 +64,7 @@ class Scan(TenantMixin, CreatedMixin, Base):
     __table_args__ = (
         Index("ix_scans_tenant_external", "tenant_id", "external_id"),
         Index("ix_scans_tenant_id", "tenant_id", "id"),
+        Index("ix_scans_tenant_uploader", "tenant_id", "uploader", "id"),
     )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True, default=lambda: new_id("scan"))

@@ -143,8 +143,9 @@ def test_no_image_without_a_claim_and_none_uncovered_without_a_note(seated: Any,
     for how in ("part", "blurred", "whole", "heat"):
         assert desk.browser.get(f"{path}/image?sha256={sha256}&reveal={how}").status_code == 403, how
 
-    assert desk.post(f"{path}/reveal", sha256=sha256, how="part").status_code == 303
+    assert desk.post(f"{path}/reveal", sha256=sha256, how="part", part=0).status_code == 303
     assert desk.browser.get(f"{path}/image?sha256={sha256}&reveal=part&part=0").status_code == 200
+    assert desk.browser.get(f"{path}/image?sha256={sha256}&reveal=part&part=1").status_code == 403, "another part"
     assert desk.browser.get(f"{path}/image?sha256={sha256}&reveal=whole").status_code == 403, "a part is not the whole"
     desk.post(f"{path}/reveal", sha256=sha256, how="whole")
     whole = desk.browser.get(f"{path}/image?sha256={sha256}&reveal=whole")

@@ -91,7 +91,7 @@ def press(browser: Chrome, *keys: str) -> None:
 
 def until(browser: Chrome, what: Any) -> Any:
     """The page is replaced while it is looked at: what is gone is looked for again."""
-    return WebDriverWait(browser, 15, ignored_exceptions=[StaleElementReferenceException]).until(what)
+    return WebDriverWait(browser, 60, ignored_exceptions=[StaleElementReferenceException]).until(what)
 
 
 def case_id(browser: Chrome) -> str:
@@ -165,8 +165,8 @@ def uncover(browser: Chrome, place: Place) -> None:
         assert session.scalars(sa.select(Reveal.how)).all() == ["whole"]
     press(browser, " ")
     until(browser, lambda b: b.execute_script(width) == 200)
-    ActionChains(browser).move_to_element(image).click().perform()
-    until(browser, lambda b: "part" in (image.get_attribute("src") or ""))
+    ActionChains(browser).move_to_element(image).perform()
+    until(browser, lambda b: b.find_elements(By.CSS_SELECTOR, ".peek"))
     press(browser, " ")
     until(browser, lambda b: "whole" in (image.get_attribute("src") or "") and b.execute_script(width) == 300)
 
