@@ -33,7 +33,7 @@ from detectors.runtime import Runtime
 from moderation.application import Application
 from moderation.banks.records import BankSpec, NewEntry, Signal
 from moderation.policy.library import shipped_folder
-from moderation.rescans.banks import within
+from moderation.rescans.joining import within
 from moderation.rescans.records import PlanSpec
 from moderation.scanner import Scanner
 from moderation.settings import Settings, settings
