@@ -17,7 +17,7 @@ from moderation.rescans.lookup import RADII
 from moderation.rescans.paths import judged
 from moderation.rescans.probes import Page, pack
 from moderation.rescans.records import PlanSpec
-from moderation.rescans.repository import Posting, RescanRepository
+from moderation.rescans.repository import SHARD, Posting, RescanRepository
 from moderation.tables import BankEntry, Measurement, RescanPlan, Scan, StoredImage
 
 MOST_ENTRIES = 200_000
@@ -76,6 +76,7 @@ class BankPath:
     """Compares stored hashes with new entries, and judges anew what may match one."""
 
     size = 20_000
+    shard = SHARD
     lease_seconds = 60.0
 
     def __init__(self, plan: RescanPlan, judge: Judge, entries: NewEntries) -> None:

@@ -33,6 +33,7 @@ class ImagePath:
     """
 
     size = 8
+    shard = 800
     lease_seconds = 600.0
 
     def __init__(

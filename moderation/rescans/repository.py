@@ -23,7 +23,7 @@ from moderation.tables import (
 from moderation.tables.base import ALPHABET
 
 SHARD = 20_000
-"""Scans of one shard."""
+"""Most scans of one shard, where they are judged from what is stored."""
 
 MOST_VALUES = 500
 """Values of one `in`."""

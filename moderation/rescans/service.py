@@ -13,7 +13,7 @@ from moderation.database import Database
 from moderation.errors import ConflictError, NotFoundError
 from moderation.rescans.paths import Path
 from moderation.rescans.records import OPEN, DryRun, PlanSpec, PlanView
-from moderation.rescans.repository import SHARD, RescanRepository
+from moderation.rescans.repository import RescanRepository
 from moderation.rescans.routing import Paths, Route
 from moderation.rescans.worker import Worker, sampled
 from moderation.reviews.intake import Intake
@@ -34,7 +34,7 @@ class RescanService:
         database: Database,
         paths: Paths,
         *,
-        shard: int = SHARD,
+        shard: int | None = None,
         lease: float | None = None,
         intake: Intake | None = None,
     ) -> None:
