@@ -53,7 +53,7 @@ class PageDone:
 class Worker:
     """Works on the plans of all tenants. Several processes may, side by side.
 
-    path_of: the path of a plan. shard: scans of one, None for what suits the plan. lease: seconds that a claim holds, None for
+    path_of: the path of a plan. takes: whether this process may work on it. shard: scans of one, None for what suits the plan. lease: seconds that a claim holds, None for
     what the path says.
     """
 
@@ -62,6 +62,7 @@ class Worker:
         database: Database,
         path_of: Callable[[RescanPlan], Path],
         *,
+        takes: Callable[[RescanPlan], bool] = lambda _: True,
         shard: int | None = None,
         lease: float | None = None,
         intake: Intake | None = None,
@@ -69,6 +70,7 @@ class Worker:
         self.database = database
         self.intake = intake
         self.path_of = path_of
+        self.takes = takes
         self.shard = shard
         self.lease = lease
         self._paths: dict[str, Path] = {}
@@ -81,7 +83,8 @@ class Worker:
         ends = None if seconds is None else time.monotonic() + seconds
         with self.database.read() as session:
             plans = RescanRepository(session).running()
-        return any(plan_id in ("", plan.id) and self._advance(plan, name, ends) for plan in plans)
+        mine = (plan for plan in plans if plan_id in ("", plan.id) and self.takes(plan))
+        return any(self._advance(plan, name, ends) for plan in mine)
 
     def _advance(self, plan: RescanPlan, name: str, ends: float | None) -> bool:
         path = self._paths.get(plan.id)

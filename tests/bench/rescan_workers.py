@@ -131,6 +131,11 @@ class Heads:
             images = [[*findings(n), Finding("cartoon", "cartoon", score=0.2, fpr=0.5, model="older")] for n in numbers]
             vectors = embeddings(len(images), positive=random.random(len(images)) < 0.02, seed=start)
             store(app.database, policy, images, embeddings=vectors, embedding_model=model)
+        plan = app.rescans.plan(
+            "default", self.spec, actor="bench"
+        )  # what changes, changes before anything is measured
+        while app.rescans.advance("bench", plan_id=plan.id):
+            pass
         app.database.close()
 
     def warm(self, app: Application) -> None:
