@@ -14,7 +14,7 @@ import yaml
 
 import api.metrics
 from api.metrics import BacklogCollector
-from moderation.backlog import Backlog, ExchangeLag
+from moderation.backlog import Backlog, ExchangeLag, Queue, Rescans
 from moderation.database import Database
 from tests.deploy.conftest import DEPLOY
 
@@ -24,6 +24,8 @@ RULES = [rule for group in ALERTS["groups"] for rule in group["rules"]]
 DASHBOARDS = sorted((MONITORING / "grafana" / "dashboards").glob("*.json"))
 FOREIGN = {"up", "process_resident_memory_bytes", "node_filesystem_avail_bytes", "node_filesystem_size_bytes"}
 """Of Prometheus itself, of its client library, and of the node exporter that compose.yaml starts."""
+
+OF_WORKERS = {"palisade_worker_processes", "palisade_worker_resident_bytes", "palisade_beat_sent_timestamp_seconds"}
 
 
 def queries() -> dict[str, str]:
@@ -44,10 +46,16 @@ def names() -> dict[str, set[str]]:
             labels = set(metric._labelnames)
             kinds = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"]}[family.type]
             found |= {family.name + kind: labels | ({"le"} if kind == "_bucket" else set()) for kind in kinds}
-    full = Backlog(1, 1.0, 1, 1, 1.0, (ExchangeLag("t", "e", 60, 1.0, failing=True),))
-    for family in [*api.metrics._single(full), *api.metrics._exchanges(full)]:
+    exchange, queue = ExchangeLag("t", "e", 60, 1.0, failing=True), (Queue("q", 1, 1.0, state="queued"),)
+    full = Backlog(1, 1.0, 1, 1, 1.0, (exchange,), queue, queue, Rescans({"running": 1}, 1, 1, 1.0))
+    parts = (api.metrics._single, api.metrics._exchanges, api.metrics._queues, api.metrics._rescans)
+    for family in [family for part in parts for family in part(full)]:
         found[family.name] = set(family.samples[0].labels)
     found["palisade_database_up"] = set()
+    # of workers and beat: tests/moderation/test_worker_metrics.py has them said by processes
+    found |= {f"palisade_task_seconds_{part}": {"task", "state"} for part in ("count", "sum")}
+    found |= {"palisade_task_seconds_bucket": {"task", "state", "le"}, "palisade_beat_sent_total": {"task"}}
+    found |= {name: set() for name in OF_WORKERS}
     return found
 
 
