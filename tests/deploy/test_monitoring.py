@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +15,7 @@ import api.metrics
 from api.metrics import BacklogCollector
 from moderation.backlog import Backlog, ExchangeLag, Queue, Rescans
 from moderation.database import Database
-from tests.deploy.conftest import DEPLOY
+from tests.deploy.conftest import DEPLOY, program
 
 MONITORING = DEPLOY / "monitoring"
 ALERTS: dict[str, Any] = yaml.safe_load((MONITORING / "alerts.yaml").read_text())
@@ -107,20 +106,16 @@ def test_panels_do_not_cover_each_other() -> None:
 
 @pytest.mark.parametrize("args", [["check", "rules", "alerts.yaml"], ["check", "config", "prometheus.yaml"]])
 def test_prometheus_takes_them(args: list[str]) -> None:
-    program = shutil.which("promtool")
-    if not program:
-        pytest.skip("promtool (Debian's package prometheus) is not installed")
-    done = subprocess.run([program, *args], cwd=MONITORING, capture_output=True, text=True, check=False)
+    promtool = program("promtool", "Debian's package prometheus")
+    done = subprocess.run([promtool, *args], cwd=MONITORING, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_alerts_fire_when_they_should(tmp_path: Path) -> None:
-    program = shutil.which("promtool")
-    if not program:
-        pytest.skip("promtool (Debian's package prometheus) is not installed")
+    promtool = program("promtool", "Debian's package prometheus")
     done = subprocess.run(
-        [program, "test", "rules", "alerts_test.yaml"], cwd=MONITORING, capture_output=True, text=True, check=False
+        [promtool, "test", "rules", "alerts_test.yaml"], cwd=MONITORING, capture_output=True, text=True, check=False
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
