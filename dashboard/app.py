@@ -27,6 +27,7 @@ from dashboard.views import (
     pictures,
     provider,
     queue,
+    rescans,
     sign_in,
     welcome,
 )
@@ -50,7 +51,7 @@ def create_app(application: Application) -> FastAPI:
     app.state.application = application
     app.state.notice_rate = notice.rate_of(application.settings)
     for view in (
-        drop, notice, sign_in, provider, welcome, home, me, queue, cases, pictures, appeals, leads, backtest, accounts,
+        drop, notice, sign_in, provider, welcome, home, me, queue, cases, pictures, appeals, leads, backtest, rescans, accounts,
     ):  # fmt: skip
         app.include_router(view.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
