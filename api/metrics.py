@@ -47,6 +47,8 @@ class BacklogCollector(Collector):
         yield up
         yield from _single(backlog)
         yield from _exchanges(backlog)
+        yield from _queues(backlog)
+        yield from _rescans(backlog)
 
 
 def exposition(database: Database) -> bytes:
@@ -82,3 +84,33 @@ def _exchanges(backlog: Backlog) -> Iterator[GaugeMetricFamily]:
         every.add_metric(names, exchange.every_seconds)
         failing.add_metric(names, float(exchange.failing))
     yield from (lag, every, failing)
+
+
+def _queues(backlog: Backlog) -> Iterator[GaugeMetricFamily]:
+    jobs = GaugeMetricFamily("palisade_jobs", "Asynchronous scans that are not done.", labels=("lane", "state"))
+    age = GaugeMetricFamily("palisade_jobs_oldest_seconds", "Since the oldest was sent.", labels=("lane", "state"))
+    for job in backlog.jobs:
+        jobs.add_metric([job.name, job.state], job.count)
+        age.add_metric([job.name, job.state], job.oldest_seconds)
+    cases = GaugeMetricFamily("palisade_cases", "Cases that somebody has to take.", labels=("queue",))
+    opened = GaugeMetricFamily("palisade_cases_oldest_seconds", "Since the oldest was opened.", labels=("queue",))
+    overdue = GaugeMetricFamily("palisade_cases_overdue", "Of them, those past their time.", labels=("queue",))
+    for queue in backlog.cases:
+        cases.add_metric([queue.name], queue.count)
+        opened.add_metric([queue.name], queue.oldest_seconds)
+        overdue.add_metric([queue.name], queue.overdue)
+    yield from (jobs, age, cases, opened, overdue)
+
+
+def _rescans(backlog: Backlog) -> Iterator[GaugeMetricFamily]:
+    plans = GaugeMetricFamily("palisade_rescans", "Re-scans that are open.", labels=("state",))
+    for state in ("running", "paused", "stopped"):
+        plans.add_metric([state], backlog.rescans.open.get(state, 0))
+    left = GaugeMetricFamily("palisade_rescan_left", "Postings that the running ones have still to judge.")
+    left.add_metric([], backlog.rescans.left)
+    failed = GaugeMetricFamily("palisade_rescan_failed", "Postings given up by open ones, and those of the last day.")
+    failed.add_metric([], backlog.rescans.failed)
+    oldest = GaugeMetricFamily("palisade_rescan_oldest_seconds", "Since the oldest that runs was begun.")
+    if backlog.rescans.oldest_seconds is not None:
+        oldest.add_metric([], backlog.rescans.oldest_seconds)
+    yield from (plans, left, failed, oldest)

@@ -28,6 +28,7 @@ from dashboard.views import (
     pictures,
     provider,
     queue,
+    rescans,
     sign_in,
     takedowns,
     welcome,
@@ -52,7 +53,8 @@ def create_app(application: Application) -> FastAPI:
     app.state.application = application
     app.state.notice_rate = notice.rate_of(application.settings)
     for view in (
-        drop, notice, sign_in, provider, welcome, home, me, queue, cases, pictures, appeals, takedowns, leads, backtest, audit, accounts,
+        drop, notice, sign_in, provider, welcome, home, me, queue, cases, pictures, appeals, takedowns, leads, backtest, rescans,
+        audit, accounts,
     ):  # fmt: skip
         app.include_router(view.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

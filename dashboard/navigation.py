@@ -54,6 +54,12 @@ NAVIGATION = [
         _("Try a draft policy on past verdicts, before it is in force."),
     ),
     Place(
+        _("Re-scans"),
+        "/app/rescans",
+        (Role.ADMIN, Role.POLICY, Role.LEAD),
+        _("Judge everything hosted again, see how far that is, pause it or end it."),
+    ),
+    Place(
         _("Health"),
         "/app/health",
         (Role.LEAD, Role.ADMIN),

@@ -46,7 +46,7 @@ from moderation.prompts.service import PromptService
 from moderation.rates import Rate
 from moderation.registry.service import ModelRegistry
 from moderation.registry.serving import ServedModels
-from moderation.rescans.automatic import BankWatch
+from moderation.rescans.automatic import BankWatch, ModelWatch, PolicyWatch, Watch
 from moderation.rescans.judging import Judge
 from moderation.rescans.lookup import PageLookup
 from moderation.rescans.routing import Paths
@@ -208,15 +208,19 @@ class Application:
 
     def rescan_step(self) -> int:
         """Plan and work on re-scans for a moment; further processes go on beside."""
-        if self.settings.rescan_after_banks:
-            self.bank_watch.plan()
+        for watch in self.watches:
+            watch.plan()
         if not self.settings.rescan_seconds:
             return 0
         return self.rescans.work(f"server {os.getpid()}", seconds=self.settings.rescan_seconds)
 
     @cached_property
-    def bank_watch(self) -> BankWatch:
-        return BankWatch(self.rescans)
+    def watches(self) -> list[Watch]:
+        """What plans re-scans by itself, as far as the operator allows it."""
+        banks = [BankWatch(self.rescans)] if self.settings.rescan_after_banks else []
+        models = [ModelWatch(self.rescans, self.registry)] if self.settings.rescan_after_models else []
+        policies = [PolicyWatch(self.rescans)] if self.settings.rescan_after_policies else []
+        return [*banks, *models, *policies]
 
     @cached_property
     def rescans(self) -> RescanService:

@@ -147,12 +147,13 @@ class Scanner:
         Take it before measuring, so that findings are never kept under lists that are newer than they.
         """
         described = [
-            [cls.name, cls.version, [self.runtime.identity(name) for name in cls.weights], self._state(cls, tenant)]
+            [cls.name, cls.version, [self.runtime.identity(name) for name in cls.weights], self.state(cls, tenant)]
             for cls in self.classes
         ]
         return hashlib.sha256(json.dumps(described).encode()).hexdigest()
 
-    def _state(self, cls: type[Detector], tenant: str) -> str:
+    def state(self, cls: type[Detector], tenant: str) -> str:
+        """Changes when a detector finds other things though its version and weights are the same: lists, registered models."""
         built = self._built.get(cls.name)
         served = self._served.state(cls.name) if self._served else ""
         return (built.state(tenant) if built else "") + served

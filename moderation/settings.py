@@ -259,6 +259,16 @@ class Settings(BaseSettings):
         False,
         description="Whether everything hosted is compared with new entries of banks by itself, a minute after the last were added.",
     )
+    rescan_after_models: bool = Field(
+        False,
+        description="Whether everything hosted is measured anew by a detector a minute after a model of it was made the active one, or "
+        "was rolled back. Detectors that read images take them from PALISADE_RESCAN_SOURCE.",
+    )
+    rescan_after_policies: bool = Field(
+        False,
+        description="Whether everything hosted is judged anew when a process that was started a minute ago has another text of a policy "
+        "than those before it.",
+    )
     rescan_seconds: float = Field(
         2.0,
         ge=0,

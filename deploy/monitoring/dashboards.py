@@ -94,6 +94,49 @@ DUTIES: list[Panel] = [
     ),
 ]
 
+WORK: list[Panel] = [
+    (
+        "Asynchronous scans that wait",
+        "timeseries",
+        "short",
+        {"{{lane}}": 'max by (lane) (palisade_jobs{state="queued"})'},
+    ),
+    (
+        "Oldest scan that waits",
+        "timeseries",
+        "s",
+        {"{{lane}}": 'max by (lane) (palisade_jobs_oldest_seconds{state="queued"})'},
+    ),
+    ("Scans quarantined", "stat", "short", {"{{lane}}": 'max by (lane) (palisade_jobs{state="quarantined"})'}),
+    ("Cases to take", "timeseries", "short", {"{{queue}}": "max by (queue) (palisade_cases)"}),
+    ("Oldest case", "timeseries", "s", {"{{queue}}": "max by (queue) (palisade_cases_oldest_seconds)"}),
+    ("Cases past their time", "stat", "short", {"{{queue}}": "max by (queue) (palisade_cases_overdue)"}),
+    ("Re-scans", "stat", "short", {"{{state}}": "max by (state) (palisade_rescans)"}),
+    ("Postings that re-scans have to judge", "timeseries", "short", {"left": "max(palisade_rescan_left)"}),
+    ("Postings that could not be judged", "stat", "short", {"failed": "max(palisade_rescan_failed)"}),
+    (
+        "Tasks a second",
+        "timeseries",
+        "short",
+        {"{{task}}": "sum by (task) (rate(palisade_task_seconds_count[5m]))"},
+    ),
+    (
+        "Seconds of tasks (p95)",
+        "timeseries",
+        "s",
+        {"{{task}}": "histogram_quantile(0.95, sum by (le, task) (rate(palisade_task_seconds_bucket[5m])))"},
+    ),
+    (
+        "Tasks that failed, a second",
+        "timeseries",
+        "short",
+        {"{{task}}": 'sum by (task) (rate(palisade_task_seconds_count{state=~"failure|retry"}[5m]))'},
+    ),
+    ("Worker processes", "timeseries", "short", {"{{instance}}": "palisade_worker_processes"}),
+    ("Memory of the largest process", "timeseries", "bytes", {"{{instance}}": "palisade_worker_resident_bytes"}),
+    ("Since beat sent something", "stat", "s", {"beat": "time() - max(palisade_beat_sent_timestamp_seconds)"}),
+]
+
 
 def panel(number: int, spec: Panel) -> dict[str, Any]:
     title, kind, unit, queries = spec
@@ -131,6 +174,7 @@ def files() -> dict[Path, str]:
     made = {
         "serving": dashboard("palisade-serving", "Palisade: serving", SERVING),
         "duties": dashboard("palisade-duties", "Palisade: duties and machines", DUTIES),
+        "work": dashboard("palisade-work", "Palisade: queues, workers and re-scans", WORK),
     }
     return {FOLDER / f"{name}.json": json.dumps(value, indent=1) + "\n" for name, value in made.items()}
 

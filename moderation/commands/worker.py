@@ -7,11 +7,17 @@ from celery.signals import setup_logging, worker_process_init
 
 from moderation import tracing
 from moderation.application import Application
+from moderation.commands import metrics
 from moderation.commands.console import err
 from moderation.errors import InvalidRequestError, SettingsError
 from moderation.logs import configure_logs
 from moderation.settings import settings
 from moderation.tasks import QUEUES
+
+MetricsPort = Annotated[
+    int, typer.Option(min=0, max=65_535, help="Where Prometheus may ask what was done, at /metrics; 0: nowhere.")
+]
+MetricsHost = Annotated[str, typer.Option(help="The address of that port.")]
 
 
 def worker(
@@ -19,6 +25,8 @@ def worker(
         str, typer.Option(help=f"What to work on, comma-separated, the most urgent first: {', '.join(QUEUES)}.")
     ] = "interactive,bulk",
     concurrency: Annotated[int, typer.Option(min=1, max=256, help="Processes, each with its own models.")] = 1,
+    metrics_port: MetricsPort = 0,
+    metrics_host: MetricsHost = "127.0.0.1",
 ) -> None:
     """Work on asynchronous scans and on what is due, until it is told to end.
 
@@ -32,6 +40,8 @@ def worker(
         )
     application = ready()
     _prepare_children(application)
+    if metrics_port:
+        metrics.serve_worker(metrics_host, metrics_port)
     err.print(f"Working on {', '.join(wanted)} in {concurrency} processes")
     run: Any = application.tasks.celery.Worker(
         queues=[application.tasks.queues[name] for name in wanted],
@@ -46,13 +56,15 @@ def worker(
     raise typer.Exit(run.exitcode or 0)
 
 
-def beat() -> None:
+def beat(metrics_port: MetricsPort = 0, metrics_host: MetricsHost = "127.0.0.1") -> None:
     """Send what is due to workers every so often: events, clocks, sweeps, exchanges, lost scans.
 
     One is enough; with several, each chore is still done by one worker at a time.
     """
     application = ready()
     _log_as_we_do(application)
+    if metrics_port:
+        metrics.serve_beat(metrics_host, metrics_port)
     schedule: Any = application.tasks.celery.Beat(
         scheduler="celery.beat:Scheduler", loglevel=application.settings.log_level.upper(), quiet=True
     )

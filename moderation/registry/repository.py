@@ -43,6 +43,13 @@ class ModelRepository:
         """Changes with every change of any model's state."""
         return self.session.scalar(sa.select(sa.func.max(DetectorModel.ordinal))) or 0
 
+    def activations(self) -> dict[str, int]:
+        """Of each detector, the ordinal of the last change of what is active."""
+        was = DetectorModel.left.in_(("active", "rollback"))
+        query = sa.select(DetectorModel.name, sa.func.max(DetectorModel.ordinal).label("ordinal"))
+        query = query.where(sa.or_(DetectorModel.state == "active", was)).group_by(DetectorModel.name)
+        return {row.name: row.ordinal for row in self.session.execute(query)}
+
     def note(self, days: Sequence[Day]) -> None:
         """Add what was counted to what is written of the same model and day."""
         for day in days:

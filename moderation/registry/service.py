@@ -142,6 +142,11 @@ class ModelRegistry:
         session.flush()
         _record(session, actor, state, row.name, row.digest)
 
+    def activations(self) -> dict[str, int]:
+        """Of each detector whose active model was ever changed, a number that grows with each such change."""
+        with self.database.read() as session:
+            return ModelRepository(session).activations()
+
     def files(self, name: str, digest: str) -> dict[str, bytes]:
         """A model's files by name, as a detector reads them from a folder."""
         with self.database.read() as session:

@@ -3,22 +3,21 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import faiss
 import numpy as np
 import sqlalchemy as sa
-from numpy.typing import NDArray
 from pydantic_core import from_json
 from sqlalchemy.orm import Session
 
-from moderation.banks.index import KEEP, Hashes
+from moderation.banks.index import Hashes
 from moderation.banks.matcher import DIGESTS
 from moderation.rescans.commit import Judged
+from moderation.rescans.joining import within
 from moderation.rescans.judging import Judge
 from moderation.rescans.lookup import RADII
 from moderation.rescans.paths import judged
 from moderation.rescans.probes import Page, pack
 from moderation.rescans.records import PlanSpec
-from moderation.rescans.repository import Posting, RescanRepository
+from moderation.rescans.repository import SHARD, Posting, RescanRepository
 from moderation.tables import BankEntry, Measurement, RescanPlan, Scan, StoredImage
 
 MOST_ENTRIES = 200_000
@@ -35,10 +34,7 @@ class Hashed(NamedTuple):
 
 
 class NewEntries:
-    """Entries of a tenant's banks that are newer than one: what images may be near any of them.
-
-    A hash within r bits of another is within r bits of it in its first half, so halves are compared first, and sort out nearly all.
-    """
+    """Entries of a tenant's banks that are newer than one: what images may be near any of them."""
 
     def __init__(self, digests: Mapping[str, frozenset[bytes]], hashes: Mapping[str, Hashes]) -> None:
         self.digests = digests
@@ -76,19 +72,11 @@ class NewEntries:
         return sorted(found)
 
 
-def within(hashes: Hashes, entries: Hashes, radius: int) -> NDArray[np.int64]:
-    """Which hashes (n, bytes) may lie within the radius of some entry (m, bytes): all that do, by their first 16 bytes."""
-    width = min(KEEP, hashes.shape[1])
-    index = faiss.IndexBinaryFlat(width * 8)
-    index.add(np.ascontiguousarray(entries[:, :width]))
-    limits, _, _ = index.range_search(np.ascontiguousarray(hashes[:, :width]), radius + 1)
-    return np.flatnonzero(np.diff(limits.astype(np.int64)))
-
-
 class BankPath:
     """Compares stored hashes with new entries, and judges anew what may match one."""
 
     size = 20_000
+    shard = SHARD
     lease_seconds = 60.0
 
     def __init__(self, plan: RescanPlan, judge: Judge, entries: NewEntries) -> None:

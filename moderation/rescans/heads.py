@@ -17,7 +17,7 @@ from moderation.rescans.commit import Judged
 from moderation.rescans.judging import Anew, Failed, Judge, derived_models
 from moderation.rescans.paths import Path, judged
 from moderation.rescans.records import PlanSpec
-from moderation.rescans.repository import Posting, RescanRepository
+from moderation.rescans.repository import SHARD, Posting, RescanRepository
 from moderation.tables import Measurement, RescanPlan, Scan, StoredImage
 
 DERIVED = frozenset(("present", "count", "score", "fpr"))
@@ -47,6 +47,7 @@ class HeadPath:
     """
 
     size = 5_000
+    shard = SHARD
     lease_seconds = 60.0
 
     def __init__(self, plan: RescanPlan, judge: Judge, heads: Sequence[EmbeddingHead], other: Path | None) -> None:

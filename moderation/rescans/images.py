@@ -33,6 +33,7 @@ class ImagePath:
     """
 
     size = 8
+    shard = 800
     lease_seconds = 600.0
 
     def __init__(
@@ -86,9 +87,9 @@ class ImagePath:
         """Digest of the measurement that is to be made."""
         if self.detectors is None:
             return self.scanner.models(self.plan.tenant_id)
-        runtime = self.scanner.runtime
+        runtime, state, tenant = self.scanner.runtime, self.scanner.state, self.plan.tenant_id
         described = {
-            cls.name: f"{cls.version} {[runtime.identity(name) for name in cls.weights]}"
+            cls.name: f"{cls.version} {[runtime.identity(name) for name in cls.weights]} {state(cls, tenant)}".rstrip()
             for cls in self.scanner.classes
             if cls.name in self.detectors
         }

@@ -8,17 +8,18 @@ from sqlalchemy.orm import Session
 from moderation.rescans.commit import Judged
 from moderation.rescans.judging import Anew, Change, Failed, Judge
 from moderation.rescans.records import PlanSpec
-from moderation.rescans.repository import Posting, RescanRepository
+from moderation.rescans.repository import SHARD, Posting, RescanRepository
 from moderation.tables import RescanPlan
 
 
 class Path(Protocol):
     """Works pages of a plan.
 
-    size: postings of a page. lease_seconds: more than a page takes.
+    size: postings of a page. shard: most scans of a shard, some minutes' work. lease_seconds: more than a page takes.
     """
 
     size: int
+    shard: int
     lease_seconds: float
 
     def read(self, session: Session, after: str, until: str, limit: int) -> Sequence[Any]:
@@ -35,6 +36,7 @@ class PolicyPath:
     """Judges stored findings anew."""
 
     size = 2_000
+    shard = SHARD
     lease_seconds = 60.0
 
     def __init__(self, plan: RescanPlan, judge: Judge) -> None:

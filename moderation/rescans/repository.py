@@ -5,25 +5,29 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, aliased
 
+from moderation.policy import Policy
 from moderation.rescans.records import PlanSpec, Progress
 from moderation.tables import (
     BankEntry,
     BankState,
     Measurement,
+    PolicySeen,
     RescanFailure,
     RescanPlan,
     RescanShard,
     Scan,
     StoredImage,
+    Tenant,
     new_id,
     utc_now,
 )
 from moderation.tables.base import ALPHABET
 
 SHARD = 20_000
-"""Scans of one shard."""
+"""Most scans of one shard, where they are judged from what is stored."""
 
 MOST_VALUES = 500
 """Values of one `in`."""
@@ -165,6 +169,36 @@ class RescanRepository:
             self.session.scalar(held) or 0,
             round((int(done) + int(gone)) / seconds, 1) if seconds else 0.0,
         )
+
+    def lock_tenant(self, tenant: str) -> None:
+        """Let no other process make marked plans of the tenant, until the transaction ends; scans go on."""
+        self.session.execute(sa.select(Tenant.id).where(Tenant.id == tenant).with_for_update(key_share=True))
+
+    def is_planned(self, tenant: str, mark: str) -> bool:
+        """Whether the newest plan whose mark is the same up to its last colon has this very mark, be it open or ended."""
+        kind = mark.rpartition(":")[0] + ":"
+        query = sa.select(RescanPlan.schedule_id).where(
+            RescanPlan.tenant_id == tenant, RescanPlan.schedule_id.startswith(kind, autoescape=True)
+        )
+        return self.session.scalar(query.order_by(RescanPlan.id.desc()).limit(1)) == mark
+
+    def hosting(self) -> list[str]:
+        """The tenants that host anything."""
+        there = sa.exists().where(Scan.tenant_id == Tenant.id)
+        return list(self.session.scalars(sa.select(Tenant.id).where(there).order_by(Tenant.id)))
+
+    def is_changed(self, policy: Policy) -> bool:
+        """Whether another text of a policy was seen before, of no higher version."""
+        seen = self.session.get(PolicySeen, policy.name)
+        return seen is not None and seen.digest != policy.digest and seen.version <= policy.version
+
+    def saw(self, policy: Policy) -> None:
+        """Note what a policy is, unless a newer version was seen."""
+        insert = postgresql.insert if self.postgres else sqlite.insert
+        row = {"version": policy.version, "digest": policy.digest, "changed_at": self.now()}
+        statement = insert(PolicySeen).values(name=policy.name, **row)
+        older = PolicySeen.version <= policy.version
+        self.session.execute(statement.on_conflict_do_update(index_elements=["name"], set_=row, where=older))
 
     # shards
 

@@ -13,7 +13,7 @@ from moderation.database import Database
 from moderation.errors import ConflictError, NotFoundError
 from moderation.rescans.paths import Path
 from moderation.rescans.records import OPEN, DryRun, PlanSpec, PlanView
-from moderation.rescans.repository import SHARD, RescanRepository
+from moderation.rescans.repository import RescanRepository
 from moderation.rescans.routing import Paths, Route
 from moderation.rescans.worker import Worker, sampled
 from moderation.reviews.intake import Intake
@@ -34,13 +34,13 @@ class RescanService:
         database: Database,
         paths: Paths,
         *,
-        shard: int = SHARD,
+        shard: int | None = None,
         lease: float | None = None,
         intake: Intake | None = None,
     ) -> None:
         self.database = database
         self.paths = paths
-        self.worker = Worker(database, paths.of, shard=shard, lease=lease, intake=intake)
+        self.worker = Worker(database, paths.of, takes=paths.takes, shard=shard, lease=lease, intake=intake)
 
     def plan(self, tenant: str, spec: PlanSpec, *, actor: str) -> RescanPlan:
         """Plan a re-scan: it runs from now on, or whenever its schedule says. Raises InvalidRequestError, NotFoundError."""
@@ -57,6 +57,20 @@ class RescanService:
             if repository.compared_entry(tenant, mark) >= spec.until_entry:
                 return None
             return self._add(session, self._new(session, tenant, spec, mark), route, "palisade")
+
+    def plan_marked(self, spec: PlanSpec, *, mark: str) -> list[RescanPlan]:
+        """Plan for every tenant that hosts anything, unless another process did under the same mark. Raises as `plan`."""
+        with self.database.read() as session:
+            tenants = RescanRepository(session).hosting()
+        planned = []
+        for tenant in tenants:
+            route = self.paths.route(spec, tenant)
+            with self.database.write() as session:
+                repository = RescanRepository(session)
+                repository.lock_tenant(tenant)
+                if not repository.is_planned(tenant, mark):
+                    planned.append(self._add(session, self._new(session, tenant, spec, mark), route, "palisade"))
+        return planned
 
     @staticmethod
     def _add(session: Session, plan: RescanPlan, route: Route, actor: str) -> RescanPlan:
@@ -100,9 +114,9 @@ class RescanService:
         return shards
 
     def has_work(self) -> bool:
-        """Whether a plan of any tenant runs."""
+        """Whether a plan of any tenant runs that this process may work on."""
         with self.database.read() as session:
-            return bool(RescanRepository(session).running())
+            return any(self.paths.takes(plan) for plan in RescanRepository(session).running())
 
     def due(self, *, now: datetime | None = None) -> int:
         """Plan the runs that schedules ask for; gives how many. A run that is still open is not planned over."""

@@ -14,11 +14,14 @@ from moderation.database import Database
 from moderation.rescans.commit import Judged, PageWriter, Written, again, stop
 from moderation.rescans.paths import Path
 from moderation.rescans.records import PlanSpec
-from moderation.rescans.repository import SHARD, RescanRepository
+from moderation.rescans.repository import RescanRepository
 from moderation.reviews.intake import Intake
 from moderation.tables import RescanFailure, RescanPlan, RescanShard
 
 log = structlog.get_logger(__name__)
+
+PARTS = 32
+"""Shards that a plan has at least, as far as pages are not cut for it: so many workers find work in it."""
 
 LONGEST_PAUSE = 5.0
 """Seconds that a worker sleeps at once to keep a plan's rate."""
@@ -50,7 +53,8 @@ class PageDone:
 class Worker:
     """Works on the plans of all tenants. Several processes may, side by side.
 
-    path_of: the path of a plan. shard: scans of one. lease: seconds that a claim holds, None for what the path says.
+    path_of: the path of a plan. takes: whether this process may work on it. shard: scans of one, None for what suits the plan. lease: seconds that a claim holds, None for
+    what the path says.
     """
 
     def __init__(
@@ -58,13 +62,15 @@ class Worker:
         database: Database,
         path_of: Callable[[RescanPlan], Path],
         *,
-        shard: int = SHARD,
+        takes: Callable[[RescanPlan], bool] = lambda _: True,
+        shard: int | None = None,
         lease: float | None = None,
         intake: Intake | None = None,
     ) -> None:
         self.database = database
         self.intake = intake
         self.path_of = path_of
+        self.takes = takes
         self.shard = shard
         self.lease = lease
         self._paths: dict[str, Path] = {}
@@ -77,7 +83,8 @@ class Worker:
         ends = None if seconds is None else time.monotonic() + seconds
         with self.database.read() as session:
             plans = RescanRepository(session).running()
-        return any(plan_id in ("", plan.id) and self._advance(plan, name, ends) for plan in plans)
+        mine = (plan for plan in plans if plan_id in ("", plan.id) and self.takes(plan))
+        return any(self._advance(plan, name, ends) for plan in mine)
 
     def _advance(self, plan: RescanPlan, name: str, ends: float | None) -> bool:
         path = self._paths.get(plan.id)
@@ -85,19 +92,19 @@ class Worker:
             self._paths = {plan.id: self.path_of(plan)}
             path = self._paths[plan.id]
         lease = timedelta(seconds=self.lease or path.lease_seconds)
-        claim = self._claim(plan, name, lease)
+        claim = self._claim(plan, name, lease, self.shard or shard_size(plan.total, path))
         if claim:
             self._work(claim, path, lease, ends)
             return True
         return self._retry(plan, path, lease) or self._finish(plan)
 
-    def _claim(self, plan: RescanPlan, name: str, lease: timedelta) -> Claim | None:
+    def _claim(self, plan: RescanPlan, name: str, lease: timedelta, size: int) -> Claim | None:
         with self.database.write() as session:
             repository = RescanRepository(session)
             now = repository.now()
             if not PlanSpec.from_dict(plan.spec).open_at(now):
                 return None
-            shard = repository.free_shard(plan.id, now, lease) or repository.cut(plan.id, self.shard)
+            shard = repository.free_shard(plan.id, now, lease) or repository.cut(plan.id, size)
             if shard is None:
                 return None
             shard.fence += 1
@@ -219,6 +226,12 @@ class Worker:
             audit.record(session, plan.tenant_id, "palisade", "rescan.done", plan.id)
         log.info("re-scan done", **told)
         return False
+
+
+def shard_size(total: int, path: Path) -> int:
+    """Scans of a shard of a plan of so many postings: whole pages."""
+    pages = -(-total // (PARTS * path.size))
+    return min(path.shard, max(1, pages) * path.size)
 
 
 def _counted(written: Written, page: PageDone) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from moderation.tables.exchanges import Exchange
 from moderation.tables.jobs import Batch, Job, Lease
 from moderation.tables.people import FaceReference, FaceTemplate, PeopleGallery, Person, PersonEvent
 from moderation.tables.registry import DetectorModel, ModelDay
-from moderation.tables.rescans import RescanFailure, RescanPlan, RescanShard
+from moderation.tables.rescans import PolicySeen, RescanFailure, RescanPlan, RescanShard
 from moderation.tables.reviews import Appeal, CaseExclusion, CaseImage, Decision, Reveal, ReviewCase, ReviewerState
 from moderation.tables.scans import IdempotencyKey, Measurement, Scan, StoredImage
 from moderation.tables.takedowns import CounterNotice, Notice, NoticeCopy, NoticeImage
@@ -48,6 +48,7 @@ __all__ = [
     "PeopleGallery",
     "Person",
     "PersonEvent",
+    "PolicySeen",
     "RecoveryCode",
     "RescanFailure",
     "RescanPlan",

@@ -16,7 +16,7 @@ class RescanPlan(TenantMixin, CreatedMixin, Base):
     last: the newest scan when it was planned; newer ones were judged by what is new. frontier: up to which scan shards were
     cut. total: postings in its scope. done, changed: of retries; shards count their own. paced_until: when the next page may
     begin, for plans with a rate. note: why it stopped. next_at: of plans with a schedule, when the next run is planned.
-    schedule_id: the plan whose schedule made this one.
+    schedule_id: the plan whose schedule made this one, or a mark of `rescans.automatic`.
     """
 
     __tablename__ = "rescan_plans"
@@ -77,3 +77,14 @@ class RescanFailure(TenantMixin, CreatedMixin, Base):
     message: Mapped[str] = mapped_column(Text)
     attempts: Mapped[int]
     next_at: Mapped[datetime | None]
+
+
+class PolicySeen(Base):
+    """A policy as the newest process read it. Of the whole installation: policies are files."""
+
+    __tablename__ = "policies_seen"
+
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    version: Mapped[int]
+    digest: Mapped[str] = mapped_column(String(64))
+    changed_at: Mapped[datetime]

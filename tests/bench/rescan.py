@@ -5,7 +5,8 @@ end_to_end_per_s  postings a second that a head plan judges on SQLite, everythin
 policy_per_s      the same of a policy plan, by the shipped policy
 bank_s            seconds to compare 1,000 new entries with 1,000,000 stored hashes (upright PDQ); `bank_oriented_s`: with all eight
                   orientations of each, as lists are asked; `bank_per_s`: postings a second of a bank plan on SQLite, everything included
-two_workers       postings a second of two worker processes over those of one, on the policy plan
+two_workers       postings a second of two worker processes over those of one, on images (`tests/bench/rescan_workers.py`), and the same
+                  of `two_workers_head` on PostgreSQL, null where PALISADE_TEST_POSTGRES_URL names no server
 linear            seconds for an image at the full count over those at a quarter of it, on the head plan
 peak_rss_mb       highest resident memory of this process
 
@@ -16,10 +17,7 @@ the policy. The database is SQLite in a temporary folder.
 
 import argparse
 import json
-import os
 import resource
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -33,14 +31,14 @@ from detectors.runtime import Runtime
 from moderation.application import Application
 from moderation.banks.records import BankSpec, NewEntry, Signal
 from moderation.policy.library import shipped_folder
-from moderation.rescans.banks import within
+from moderation.rescans.joining import within
 from moderation.rescans.records import PlanSpec
 from moderation.scanner import Scanner
 from moderation.settings import Settings, settings
+from tests.bench.rescan_workers import two_workers
 from tests.moderation.rescans.heads import CartoonHead, embeddings
 from tests.moderation.rescans.stored import findings, store
 
-ROOT = Path(__file__).parents[2]
 BATCH = 2_000
 
 RULE = """  - name: cartoon
@@ -125,52 +123,6 @@ def bank_time(hashes: int, entries: int, orientations: int) -> float:
     return took
 
 
-def workers(folder: Path, count: int, plan_id: str) -> float:
-    """Seconds that so many processes take to the end of a plan, their start not counted."""
-    command = [sys.executable, "-m", "tests.bench.rescan", "--worker", plan_id, "--folder", str(folder)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    running = [
-        subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True)
-        for _ in range(count)
-    ]
-    for process in running:
-        assert process.stdout
-        process.stdout.readline()  # ready
-    started = time.perf_counter()
-    for process in running:
-        assert process.stdin
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    for process in running:
-        if process.wait():
-            raise RuntimeError("A worker failed.")
-    return time.perf_counter() - started
-
-
-def work(folder: Path, plan_id: str) -> None:
-    """One worker process of `workers`."""
-    app = application(folder, stricter=True)
-    app.scanner.detector("cartoon")
-    app.policies.get("")
-    _ = app.rescans
-    print("ready", flush=True)
-    sys.stdin.readline()
-    while app.rescans.find("default", plan_id).plan.state == "running":
-        if not app.rescans.advance(f"worker {os.getpid()}", plan_id=plan_id):
-            time.sleep(0.01)
-
-
-def two_workers(folder: Path) -> float:
-    """How much more two processes do than one; the plans are sampled alike, and change nothing that was not changed before."""
-    app = application(folder, stricter=True)
-    took = []
-    for count in (1, 2):
-        plan = app.rescans.plan("default", PlanSpec("policy"), actor="bench")
-        took.append(workers(folder, count, plan.id))
-    app.database.close()
-    return took[0] / took[1]
-
-
 def bank_plan(app: Application) -> dict[str, float]:
     """Rates of a bank plan with 1,000 new entries."""
     random = np.random.default_rng(12)
@@ -180,7 +132,7 @@ def bank_plan(app: Application) -> dict[str, float]:
     return planned(app, PlanSpec("banks"))[0]
 
 
-def measure(folder: Path, count: int, hashes: int) -> dict[str, float]:
+def measure(folder: Path, count: int, *, quick: bool) -> dict[str, float | None]:
     app, head = application(folder), PlanSpec("head", detectors=("cartoon",))
     app.database.migrate()
     app.scanner.detector("cartoon")
@@ -188,7 +140,8 @@ def measure(folder: Path, count: int, hashes: int) -> dict[str, float]:
     fill(app, 0, count // 4)
     quarter, _ = planned(app, head)
     fill(app, count // 4, count)
-    figures: dict[str, float] = {"images": count, "heads_per_s": round(model_time(app.runtime, 400_000))}
+    hashes = 100_000 if quick else 1_000_000
+    figures: dict[str, float | None] = {"images": count, "heads_per_s": round(model_time(app.runtime, 400_000))}
     rates, figures["head_changed"] = planned(app, head)
     figures |= named("end_to_end", rates)
     figures["linear"] = round(quarter["cpu_per_s"] / rates["cpu_per_s"], 2)
@@ -199,7 +152,7 @@ def measure(folder: Path, count: int, hashes: int) -> dict[str, float]:
     rates, figures["policy_changed"] = planned(stricter, PlanSpec("policy"))
     figures |= named("policy", rates)
     stricter.database.close()
-    figures["two_workers"] = round(two_workers(folder), 2)
+    figures |= two_workers(quick=quick)
     figures["bank_s"] = round(bank_time(hashes, 1_000, 1) * 1_000_000 / hashes, 2)
     figures["bank_oriented_s"] = round(bank_time(hashes // 4, 1_000, 8) * 4_000_000 / hashes, 2)
     figures["peak_rss_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
@@ -210,15 +163,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer images, at most 40 s")
     parser.add_argument("--images", type=int, default=0, help="how many images are stored")
-    parser.add_argument("--worker", default="", help=argparse.SUPPRESS)
-    parser.add_argument("--folder", default="", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
-    if given.worker:
-        work(Path(given.folder), given.worker)
-        return
     with tempfile.TemporaryDirectory() as folder:
         count = given.images or (8_000 if given.quick else 100_000)
-        print(json.dumps(measure(Path(folder), count, 100_000 if given.quick else 1_000_000)))
+        print(json.dumps(measure(Path(folder), count, quick=given.quick)))
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ PAGES = {
     "/app/figures/queues.csv": {"lead", "auditor"},
     "/app/backtest": {"policy", "lead"},
     "/app/health": {"lead", "admin"},
+    "/app/rescans": {"lead", "policy", "admin"},
 }
 TABLES = ("queues", "days", "reviewers", "agreement-queues", "agreement-reviewers", "precision")
 

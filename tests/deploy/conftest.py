@@ -1,13 +1,18 @@
 """What the tests of `deploy/` share: its files, and what the code knows."""
 
+import os
 import re
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import typer.main
 
 from moderation.settings import PREFIX, Settings
 from palisade import app as cli
+from tests.conftest import required
 from tests.reference import commands
 
 ROOT = Path(__file__).parents[2]
@@ -21,6 +26,17 @@ TEXTS = sorted(
 
 OURS = {"PALISADE_TAG"}
 """Read by compose.yaml itself, not by Palisade."""
+
+
+def program(name: str, package: str) -> str:
+    """The path of a program, beside this Python or on the path. Skips the test where it is missing; fails where it must not be."""
+    found = shutil.which(name, path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    if found:
+        return found
+    message = f"{name} ({package}) is not installed"
+    if required("SERVICES"):
+        pytest.fail(message)
+    pytest.skip(message)
 
 
 def known_settings() -> set[str]:

@@ -9,7 +9,7 @@ import pytest
 
 from api.app import FORM_OVERHEAD
 from moderation.settings import Settings
-from tests.deploy.conftest import DEPLOY, is_command
+from tests.deploy.conftest import DEPLOY, is_command, program
 
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 NGINX = (DEPLOY / "nginx" / "palisade.conf").read_text()
@@ -39,14 +39,14 @@ def test_units_name_units_that_exist() -> None:
 
 
 def test_systemd_takes_the_units(tmp_path: Path) -> None:
-    program = shutil.which("systemd-analyze")
-    if not program:
+    analyze = shutil.which("systemd-analyze")
+    if not analyze:
         pytest.skip("systemd-analyze is not installed")
     for unit in UNITS:
         name = unit.name.replace("@.", "@bulk.")
         (tmp_path / name).write_text(unit.read_text().replace("/opt/palisade/bin/palisade", "/bin/true"))
     names = [str(path) for path in tmp_path.iterdir()]
-    done = subprocess.run([program, "verify", "--man=no", *names], capture_output=True, text=True, check=False)
+    done = subprocess.run([analyze, "verify", "--man=no", *names], capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -60,16 +60,14 @@ def test_nginx_lets_through_what_palisade_takes() -> None:
 
 
 def test_nginx_takes_the_configuration(tmp_path: Path) -> None:
-    program = shutil.which("nginx")
-    if not program:
-        pytest.skip("nginx is not installed")
+    nginx = program("nginx", "Debian's package nginx-light")
     (tmp_path / "palisade.conf").write_text(NGINX)
     paths = " ".join(f"{name}_temp_path {tmp_path};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     (tmp_path / "nginx.conf").write_text(
         f"pid {tmp_path}/pid; error_log stderr; events {{}} http {{ access_log off; {paths} include {tmp_path}/palisade.conf; }}"
     )
     done = subprocess.run(
-        [program, "-t", "-e", "stderr", "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")],
+        [nginx, "-t", "-e", "stderr", "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")],
         capture_output=True,
         text=True,
         check=False,

@@ -3,7 +3,6 @@
 import json
 import re
 import shlex
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from tests.deploy.conftest import (
     is_command,
     known_settings,
     options_of,
+    program,
     settings_in,
 )
 from tests.reference import commands
@@ -160,9 +160,7 @@ def test_the_example_has_no_secret_and_its_values_are_taken() -> None:
 
 @pytest.mark.parametrize("tool", ["hadolint", "yamllint"])
 def test_linters_find_nothing(tool: str) -> None:
-    program = shutil.which(tool)
-    if not program:
-        pytest.skip(f"{tool} is not installed")
+    linter = program(tool, "of the extra dev")
     args = {
         "hadolint": ["Dockerfile"],
         "yamllint": [
@@ -176,7 +174,7 @@ def test_linters_find_nothing(tool: str) -> None:
             ],
         ],
     }
-    done = subprocess.run([program, *args[tool]], cwd=DEPLOY, capture_output=True, text=True, check=False)
+    done = subprocess.run([linter, *args[tool]], cwd=DEPLOY, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from types import ModuleType
@@ -14,9 +13,9 @@ import yaml
 
 import api.metrics
 from api.metrics import BacklogCollector
-from moderation.backlog import Backlog, ExchangeLag
+from moderation.backlog import Backlog, ExchangeLag, Queue, Rescans
 from moderation.database import Database
-from tests.deploy.conftest import DEPLOY
+from tests.deploy.conftest import DEPLOY, program
 
 MONITORING = DEPLOY / "monitoring"
 ALERTS: dict[str, Any] = yaml.safe_load((MONITORING / "alerts.yaml").read_text())
@@ -24,6 +23,8 @@ RULES = [rule for group in ALERTS["groups"] for rule in group["rules"]]
 DASHBOARDS = sorted((MONITORING / "grafana" / "dashboards").glob("*.json"))
 FOREIGN = {"up", "process_resident_memory_bytes", "node_filesystem_avail_bytes", "node_filesystem_size_bytes"}
 """Of Prometheus itself, of its client library, and of the node exporter that compose.yaml starts."""
+
+OF_WORKERS = {"palisade_worker_processes", "palisade_worker_resident_bytes", "palisade_beat_sent_timestamp_seconds"}
 
 
 def queries() -> dict[str, str]:
@@ -44,10 +45,16 @@ def names() -> dict[str, set[str]]:
             labels = set(metric._labelnames)
             kinds = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"]}[family.type]
             found |= {family.name + kind: labels | ({"le"} if kind == "_bucket" else set()) for kind in kinds}
-    full = Backlog(1, 1.0, 1, 1, 1.0, (ExchangeLag("t", "e", 60, 1.0, failing=True),))
-    for family in [*api.metrics._single(full), *api.metrics._exchanges(full)]:
+    exchange, queue = ExchangeLag("t", "e", 60, 1.0, failing=True), (Queue("q", 1, 1.0, state="queued"),)
+    full = Backlog(1, 1.0, 1, 1, 1.0, (exchange,), queue, queue, Rescans({"running": 1}, 1, 1, 1.0))
+    parts = (api.metrics._single, api.metrics._exchanges, api.metrics._queues, api.metrics._rescans)
+    for family in [family for part in parts for family in part(full)]:
         found[family.name] = set(family.samples[0].labels)
     found["palisade_database_up"] = set()
+    # of workers and beat: tests/moderation/test_worker_metrics.py has them said by processes
+    found |= {f"palisade_task_seconds_{part}": {"task", "state"} for part in ("count", "sum")}
+    found |= {"palisade_task_seconds_bucket": {"task", "state", "le"}, "palisade_beat_sent_total": {"task"}}
+    found |= {name: set() for name in OF_WORKERS}
     return found
 
 
@@ -99,20 +106,16 @@ def test_panels_do_not_cover_each_other() -> None:
 
 @pytest.mark.parametrize("args", [["check", "rules", "alerts.yaml"], ["check", "config", "prometheus.yaml"]])
 def test_prometheus_takes_them(args: list[str]) -> None:
-    program = shutil.which("promtool")
-    if not program:
-        pytest.skip("promtool (Debian's package prometheus) is not installed")
-    done = subprocess.run([program, *args], cwd=MONITORING, capture_output=True, text=True, check=False)
+    promtool = program("promtool", "Debian's package prometheus")
+    done = subprocess.run([promtool, *args], cwd=MONITORING, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_alerts_fire_when_they_should(tmp_path: Path) -> None:
-    program = shutil.which("promtool")
-    if not program:
-        pytest.skip("promtool (Debian's package prometheus) is not installed")
+    promtool = program("promtool", "Debian's package prometheus")
     done = subprocess.run(
-        [program, "test", "rules", "alerts_test.yaml"], cwd=MONITORING, capture_output=True, text=True, check=False
+        [promtool, "test", "rules", "alerts_test.yaml"], cwd=MONITORING, capture_output=True, text=True, check=False
     )
 
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,6 +1,7 @@
 """The pages of leads in a real browser: accessible in both themes, without errors, from figures to a back-test."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,10 @@ from tests.screenshots import Shown, shown, sign_in
 __all__ = ["themes"]
 
 pytestmark = pytest.mark.e2e
+
+LATER = (datetime.now(UTC).hour + 12) % 24
+CLOSED = f"{LATER}-{(LATER + 1) % 24}"
+"""Hours in which no test runs: nobody works on a plan meanwhile."""
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +48,25 @@ def test_a_lead_reads_figures_tries_a_policy_and_sees_the_health(themes: Chrome,
     browser.find_element(By.LINK_TEXT, "Health").click()
     assert "campaign-7" in browser.find_element(By.TAG_NAME, "main").text
     check(browser, "health")
+
+
+def test_a_lead_tries_a_rescan_plans_it_and_pauses_it(themes: Chrome, demo: Shown) -> None:
+    browser = themes
+    sign_in(browser, demo, "lea@demo.example")
+    browser.find_element(By.LINK_TEXT, "Re-scans").click()
+    check(browser, "rescans")
+    submit(browser, ".rescan-form button[formaction]")
+    assert "What it would do" in browser.find_element(By.TAG_NAME, "main").text
+    check(browser, "rescan-dry-run")
+
+    browser.find_element(By.NAME, "hours").send_keys(CLOSED)
+    submit(browser, ".rescan-form button.quiet")
+    check(browser, "rescan")
+    submit(browser, "form[action$='/pause'] button")
+    assert browser.find_element(By.CSS_SELECTOR, "main .chip").text == "paused"
+    check(browser, "rescan-paused")
+    submit(browser, "form[action$='/cancel'] button")
+    assert browser.find_element(By.CSS_SELECTOR, "main .chip").text == "cancelled"
 
 
 def test_a_broken_draft_is_shown_at_its_line(themes: Chrome, demo: Shown) -> None:

@@ -10,9 +10,11 @@ import sqlalchemy as sa
 from moderation.application import Application
 from moderation.audit import trail
 from moderation.errors import ConflictError, InvalidRequestError, ModerationError, NotFoundError
-from moderation.rescans.paths import PolicyPath
+from moderation.rescans.images import ImagePath
+from moderation.rescans.paths import Path, PolicyPath
 from moderation.rescans.records import PlanSpec
 from moderation.rescans.service import RescanService
+from moderation.rescans.worker import shard_size
 from moderation.tables import Event, RescanPlan, Scan
 from tests.moderation.rescans.stored import findings, run, store
 
@@ -192,6 +194,22 @@ def test_work_ends_after_its_seconds(application: Application) -> None:
     assert service.work("chore", seconds=30) == 4
     assert service.find("default", plan.id).plan.state == "done"
     assert service.work("chore", seconds=30) == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "total", "size"),
+    [
+        (PolicyPath, 0, 2_000),
+        (PolicyPath, 10_000, 2_000),
+        (PolicyPath, 100_000, 4_000),
+        (PolicyPath, 10_000_000, 20_000),
+        (ImagePath, 8, 8),
+        (ImagePath, 400, 16),
+        (ImagePath, 1_000_000, 800),
+    ],
+)
+def test_a_plan_is_cut_for_many_workers_into_whole_pages(path: type[Path], total: int, size: int) -> None:
+    assert shard_size(total, path) == size  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
