@@ -216,7 +216,8 @@ class Application:
         judge = Judge(self.scanner, self.policies, lookup)
         limits, source = MediaLimits.of(self.settings), self.settings.rescan_source
         paths = Paths(judge, self.store, lambda: self.client, limits, source=source)
-        return RescanService(self.database, paths, intake=Intake(self.review_rules))
+        lease, intake = self.settings.rescan_lease_seconds or None, Intake(self.review_rules)
+        return RescanService(self.database, paths, lease=lease, intake=intake)
 
     @cached_property
     def exchanges(self) -> ExchangeService:
