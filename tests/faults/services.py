@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -67,10 +67,8 @@ class Service:
 
 def kill_group(process: "subprocess.Popen[bytes]") -> None:
     """kill -9 of a process that leads a session, with every process that it made."""
-    try:
+    with suppress(ProcessLookupError):  # it ended by itself
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass  # it ended by itself
     process.wait(60)
 
 

@@ -9,19 +9,20 @@ one that is trained on that, and the policy reads nothing else. The last line is
 
 import          images, seconds, per_s, kills
 head, policy    judged, changed, seconds by the clock, per_s of one worker (pages' own time), kills
-judged_once     whether every posting has exactly the scans and the verdict that it must have; wrong: those that have not
+judged_once     whether every posting has exactly the scans and the verdict that it must have; wrong: those that have not; borderline: of them those
+                that lie on a threshold, where the rounding of stored findings decides, and which are not held against the run
 events          told: events in the database; received: by the host, each once; repeated: deliveries of one that it had already
 
-With `--folder` an interrupted run is taken up where it was.
+With `--folder` an interrupted import is taken up where it was.
 """
 
 import argparse
+import itertools
 import json
 import os
 import random
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -52,8 +53,6 @@ SECRET = "whsec_" + "QUFB" * 8
 OLD = {"hold": 0.005, "restrict": 0.02}
 NEW = {"hold": 0.005, "restrict": 0.03}
 """Thresholds of the policy's two versions."""
-
-DAY = 86_400
 
 
 class Hosted:
@@ -117,6 +116,8 @@ class Hosted:
         hosted.write_policy(self.folder / "policies", version=1, **OLD)
         app = self.application()
         app.database.migrate()
+        if app.rescans.plans("default"):
+            raise SystemExit(f"The run in {self.folder} was past its import: begin anew in another folder.")
         app.database.close()
 
 
@@ -220,7 +221,7 @@ def rescan(run: Hosted, spec: PlanSpec, chance: random.Random, *, kills: int, ev
     app = run.application()
     plan = app.rescans.plan("default", spec, actor="load")
     with Crew(run, CREW, chance) as crew:
-        until(lambda: app.rescans.find("default", plan.id).progress.held > 0)
+        until(lambda: has_begun(app, plan.id), 600, "the first page")
         started = time.monotonic()
         kill_now_and_then(
             crew,
@@ -244,53 +245,81 @@ def rescan(run: Hosted, spec: PlanSpec, chance: random.Random, *, kills: int, ev
     }
 
 
+def has_begun(app: Application, plan_id: str) -> bool:
+    progress = app.rescans.find("default", plan_id).progress
+    return progress.workers > 0 or progress.done > 0
+
+
 def undelivered(app: Application) -> int:
     with app.database.read() as session:
         query = sa.select(sa.func.count()).select_from(Event).where(Event.delivered_at.is_(None))
         return session.scalar(query) or 0
 
 
-def verdicts(run: Hosted, head: EmbeddingHead, thresholds: dict[str, float]) -> dict[str, str]:
-    """What becomes of each posting under a head and a policy, reckoned from the stored embeddings and nothing else."""
-    app, actions = run.application(), {}
+def scored(run: Hosted) -> dict[str, float]:
+    """The `fpr` that the head of now gives each image, from its stored embedding."""
+    app, head, found = run.application(), run.head(), {}
     query = sa.select(StoredImage.id, StoredImage.embedding)
     with app.database.read() as session:
         for rows in session.execute(query.execution_options(yield_per=10_000)).partitions():
-            fprs = head.fprs(head.scores(np.frombuffer(b"".join(row[1] for row in rows), np.float16).reshape(len(rows), -1)))
-            for (image, _), fpr in zip(rows, fprs, strict=True):
-                found = [action for action in ("hold", "restrict") if fpr <= thresholds[action]]
-                actions[image] = (*found, "allow")[0]
+            vectors = np.frombuffer(b"".join(row[1] for row in rows), np.float16).reshape(len(rows), -1)
+            found |= dict(zip((row[0] for row in rows), head.fprs(head.scores(vectors)).tolist(), strict=True))
     app.database.close()
-    return actions
+    return found
 
 
-def judged_wrongly(run: Hosted, stages: Sequence[dict[str, str]]) -> Counter[str]:
-    """Images by what is wrong with their scans. stages: what the verdict must have been at the import and after each plan."""
+def action(fpr: float, thresholds: dict[str, float]) -> str:
+    """What the policy does: reckoned apart from the policies' own engine."""
+    return next((name for name in ("hold", "restrict") if fpr <= thresholds[name]), "allow")
+
+
+def must_be(first: float, second: float) -> list[str]:
+    """The actions of an image's scans, in order. first, second: what the two heads make of it.
+
+    A plan writes only what it judged otherwise. The policy's plan judges what is stored: where the new head changed nothing,
+    the older one's finding.
+    """
+    old, new = action(first, OLD), action(second, OLD)
+    last = action(second if old != new else first, NEW)
+    actions = [old, new, last]
+    return [actions[0], *(now for before, now in itertools.pairwise(actions) if now != before)]
+
+
+def is_borderline(*fprs: float) -> bool:
+    """Whether one is so near to a threshold that the rounding of stored findings may decide."""
+    edges = {*OLD.values(), *NEW.values()}
+    return any(abs(fpr - edge) < edge * 1e-3 for fpr in fprs for edge in edges)
+
+
+def judged_wrongly(run: Hosted, first: dict[str, float], second: dict[str, float]) -> Counter[str]:
+    """Images by what is wrong with their scans. first, second: what the two heads make of them."""
     app, scans = run.application(), {}
     with app.database.read() as session:
         rows = session.execute(sa.select(Scan.image_id, Scan.action, Scan.external_id).order_by(Scan.id))
-        for image, action, external_id in rows:
-            scans.setdefault(image, []).append((action, external_id))
+        for image, verdict, external_id in rows:
+            scans.setdefault(image, []).append((verdict, external_id))
     app.database.close()
-    wrong = Counter[str](missed=run.count - len(scans))
+    wrong = Counter[str](missed=run.count - len({found[0][1] for found in scans.values()}))
     for image, found in scans.items():
-        actions = [stage[image] for stage in stages]
-        wanted = [actions[0], *(new for old, new in zip(actions, actions[1:], strict=False) if new != old)]
-        if len(found) != len(wanted):
-            wrong["too many scans" if len(found) > len(wanted) else "too few scans"] += 1
-        elif [action for action, _ in found] != wanted or len({external_id for _, external_id in found}) != 1:
-            wrong["another verdict"] += 1
+        wanted = must_be(first[image], second[image])
+        if len({external_id for _, external_id in found}) != 1:
+            wrong["several postings"] += 1
+        elif [verdict for verdict, _ in found] != wanted:
+            kind = "borderline" if is_borderline(first[image], second[image]) else "too many"
+            wrong[kind if len(found) > len(wanted) or kind == "borderline" else "too few or others"] += 1
     return +wrong
 
 
-def told(run: Hosted, figures: dict[str, Any]) -> dict[str, Any]:
+def told(run: Hosted) -> dict[str, Any]:
     """Of the events: whether each change was told once, and what the host received."""
     app = run.application()
     with app.database.read() as session:
         events = session.execute(sa.select(Event.id, Event.kind, Event.payload)).all()
         scans = set(session.scalars(sa.select(Scan.id).where(Scan.reused)))
     app.database.close()
-    named = Counter(change["scan"] for _, kind, data in events if kind == "verdict.changed" for change in data["changes"])
+    named = Counter(
+        change["scan"] for _, kind, data in events if kind == "verdict.changed" for change in data["changes"]
+    )
     received, ids = Counter(run.host.ids), {event[0] for event in events}
     return {
         "told": len(events),
@@ -301,3 +330,68 @@ def told(run: Hosted, figures: dict[str, Any]) -> dict[str, Any]:
         "changes_told_once": set(named) == scans and set(named.values()) <= {1},
         "kinds": dict(Counter(kind for _, kind, _ in events)),
     }
+
+
+def measure(run: Hosted, seed: int, *, kills: int, every: float, rate: float) -> dict[str, Any]:
+    """The whole of it. rate: most postings a second of a plan, so that few of them take long enough to be killed over."""
+    chance = random.Random(seed)
+    say("drawing", images=run.count)
+    run.prepare()
+    figures: dict[str, Any] = {"import": import_all(run, chance, processes=2, kills=kills, every=every * 3)}
+    say("imported", **figures["import"])
+    first = scored(run)
+    run.train(2)
+    spec = PlanSpec("head", detectors=(hosted.LABEL,), rate=rate)
+    figures["head"] = rescan(run, spec, chance, kills=kills, every=every)
+    say("re-scanned by the new head", **figures["head"])
+    hosted.write_policy(run.folder / "policies", version=2, **NEW)
+    figures["policy"] = rescan(run, PlanSpec("policy", rate=rate), chance, kills=kills, every=every)
+    say("re-scanned by the new policy", **figures["policy"])
+    wrong = judged_wrongly(run, first, scored(run))
+    figures |= {"judged_once": not wrong.keys() - {"borderline"}, "wrong": dict(wrong), "events": told(run)}
+    return figures
+
+
+def say(what: str, **figures: Any) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {what}: {json.dumps(figures)}", file=sys.stderr, flush=True)
+
+
+def is_whole(figures: dict[str, Any], count: int) -> bool:
+    """Whether everything came to pass, once."""
+    events = figures["events"]
+    plans = [(figures[name]["state"], figures[name]["judged"]) for name in ("head", "policy")]
+    changes = sum(figures[name]["changed"] for name in ("head", "policy"))
+    return (
+        figures["judged_once"]
+        and plans == [("done", count)] * 2
+        and events["changes_told_once"]
+        and events["changes"] == changes
+        and (events["received"], events["unknown"]) == (events["told"], 0)
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="few images, about 40 s on a quiet machine")
+    parser.add_argument("--images", type=int, default=0, help="how many images are hosted")
+    parser.add_argument("--kills", type=int, default=6, help="processes that are killed in each part, at most")
+    parser.add_argument("--every", type=float, default=4.0, help="seconds between two of them, more or less")
+    parser.add_argument("--seed", type=int, default=1, help="of what is killed when")
+    parser.add_argument("--folder", type=Path, help="where everything is, and stays; default: a temporary folder")
+    given = parser.parse_args(arguments)
+    count = given.images or (600 if given.quick else 100_000)
+    with ExitStack() as stack:
+        folder = given.folder or stack.enter_context(service_folder())
+        postgres = stack.enter_context(Postgres(folder / "postgres"))
+        redis = stack.enter_context(Redis(folder / "redis"))
+        host = stack.enter_context(running_host(SECRET))
+        run = Hosted(folder, count, database=postgres.url, broker=redis.url, host=host)
+        kills, every = (2, 1.0) if given.quick else (given.kills, given.every)
+        figures = measure(run, given.seed, kills=kills, every=every, rate=count / 8 if given.quick else 0.0)
+    figures["whole"] = is_whole(figures, count)
+    print(json.dumps(figures))
+    raise SystemExit(0 if figures["whole"] else 1)
+
+
+if __name__ == "__main__":
+    main()
