@@ -201,9 +201,18 @@ class Application:
         """Plan and work on re-scans for a moment; further processes go on beside."""
         if self.settings.rescan_after_banks:
             self.bank_watch.plan()
+        if self.settings.rescan_queue and self.tasks.is_remote:
+            return self.call_to_rescans(self.settings.rescan_queue)
         if not self.settings.rescan_seconds:
             return 0
         return self.rescans.work(f"server {os.getpid()}", seconds=self.settings.rescan_seconds)
+
+    def call_to_rescans(self, queue: str) -> int:
+        """Plan what is due, and call a worker of that queue where there is work; what is called again is not saved up."""
+        planned, waits = self.rescans.due(), self.rescans.has_work()
+        if waits:
+            self.tasks.ring_rescan(queue, expires=self.settings.chores_seconds or 5)
+        return planned + waits
 
     @cached_property
     def bank_watch(self) -> BankWatch:

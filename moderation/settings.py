@@ -259,6 +259,11 @@ class Settings(BaseSettings):
         description="Longest time that a server works on re-scans at once, beside its other duties. 0: never; run "
         "`palisade rescans run` instead.",
     )
+    rescan_queue: Literal["", "bulk", "gpu"] = Field(
+        "",
+        description="Queue whose workers are called to re-scans, a minute at a time, where PALISADE_BROKER_URL is set. "
+        "Default: whichever worker does the chores, for PALISADE_RESCAN_SECONDS.",
+    )
     rescan_lease_seconds: float = Field(
         0,
         ge=0,

@@ -22,13 +22,15 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def until(is_so: Callable[[], bool], seconds: float = START_SECONDS, what: str = "it") -> None:
-    """Wait until something is so. Raises TimeoutError."""
+def until(
+    is_so: Callable[[], bool], seconds: float = START_SECONDS, what: str = "it", *, every: float = 0.05
+) -> None:
+    """Wait until something is so. every: seconds between looking. Raises TimeoutError."""
     ends = time.monotonic() + seconds
     while not is_so():
         if time.monotonic() > ends:
             raise TimeoutError(f"{what} did not come to pass within {seconds} s")
-        time.sleep(0.05)
+        time.sleep(every)
 
 
 class Service:
