@@ -177,15 +177,29 @@ def twice(app: Application, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Non
     return double
 
 
+@pytest.fixture
+def make_sender(installation: Installation) -> Iterator[Callable[..., Application]]:
+    """Further applications."""
+    made: list[Application] = []
+
+    def make(**changed: object) -> Application:
+        made.append(installation.application(**changed))
+        return made[-1]
+
+    yield make
+    for application in made:
+        application.database.close()
+
+
 def test_a_re_scan_that_is_sent_to_a_queue_is_worked_there(
-    app: Application, installation: Installation, worker: None
+    app: Application, installation: Installation, worker: None, make_sender: Callable[..., Application]
 ) -> None:
     """The policy becomes stricter; the worker, which has read the old one, judges by the name of a new one."""
     for number in range(12):
         upload = Upload(encode(picture(64 + number, 64, seed=100), "PNG"), context=HostContext(external_id=f"r-{number}"))
         app.scans.scan("default", upload)
     installation.write_policy(version=2, width=70, name="stricter")
-    sender = installation.application(rescan_queue="gpu")
+    sender = make_sender(rescan_queue="gpu")
     plan = sender.rescans.plan("default", PlanSpec("policy", policy="stricter"), actor="test")
 
     assert sender.chores.run_alone("rescans") == 1
@@ -195,7 +209,6 @@ def test_a_re_scan_that_is_sent_to_a_queue_is_worked_there(
     view = sender.rescans.find("default", plan.id)
     with sender.database.read() as session:
         judged = session.scalars(sa.select(Scan.external_id).where(Scan.policy == "stricter")).all()
-    sender.database.close()
     assert view.progress.failed == view.progress.left == 0
     assert Counter(judged) == Counter({f"r-{number}": 1 for number in range(6, 12)})
     assert sender.chores.run_alone("rescans") == 0, "nobody is called where there is nothing to do"
