@@ -1,5 +1,6 @@
 """An installation of Palisade whose processes start quickly: its policy reads what costs nothing, its models are the faces' only."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 from moderation.application import Application
 from moderation.commands.keys import new_secret
 from moderation.settings import Settings, settings
+from tests.factories import encode, picture
 from tests.faults.services import free_port, kill_group
 
 ROOT = Path(__file__).parents[2]
@@ -20,6 +22,14 @@ SECRET = "whsec_" + "QUFB" * 8
 
 MODELS = ("yunet", "sface")
 """What a process loads in any case: the detector of faces, which people are compared by."""
+
+SOON, DIES, HANGS, SLEEPS, EATS = (encode(picture(64, 64, seed=seed), "PNG") for seed in range(11, 16))
+"""Pictures; all but the first do harm to a process that was started with `HARMFUL`."""
+
+HARMFUL = {
+    hashlib.sha256(data).hexdigest(): what
+    for data, what in ((DIES, "dies"), (HANGS, "hangs"), (SLEEPS, "sleeps"), (EATS, "eats"))
+}
 
 POLICY = """name: {name}
 version: {version}

@@ -22,9 +22,7 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def until(
-    is_so: Callable[[], bool], seconds: float = START_SECONDS, what: str = "it", *, every: float = 0.05
-) -> None:
+def until(is_so: Callable[[], bool], seconds: float = START_SECONDS, what: str = "it", *, every: float = 0.05) -> None:
     """Wait until something is so. every: seconds between looking. Raises TimeoutError."""
     ends = time.monotonic() + seconds
     while not is_so():

@@ -137,7 +137,9 @@ def check(app: Application, plan: str, host: Host) -> None:
         new = session.execute(sa.select(Scan.id, Scan.external_id).where(Scan.policy_version == 2)).all()
         cases = session.scalar(sa.select(sa.func.count()).select_from(ReviewCase))
         events = session.execute(sa.select(Event.id, Event.kind, Event.payload)).all()
-    told = Counter(change["scan"] for _, kind, data in events if kind == "verdict.changed" for change in data["changes"])
+    told = Counter(
+        change["scan"] for _, kind, data in events if kind == "verdict.changed" for change in data["changes"]
+    )
     assert (progress.done, progress.changed, progress.failed, progress.waiting) == (COUNT, COUNT, 0, 0)
     assert {external_id for _, external_id in new} == {f"pic-{number}" for number in range(COUNT)}
     assert len(new) == cases == COUNT

@@ -1,7 +1,6 @@
 """What docs/tasks.md promises of `palisade worker`, held by one worker with a real Redis: limits of time and memory, images that
 kill it, messages that come twice, shards of re-scans that are sent to a queue."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,26 +15,14 @@ from moderation.rescans.records import PlanSpec
 from moderation.scans.service import HostContext, Upload
 from moderation.tables import Event, Job, Scan
 from tests.factories import encode, picture
-from tests.faults.installation import Installation
+from tests.faults.installation import DIES, EATS, HANGS, HARMFUL, SLEEPS, SOON, Installation
 from tests.faults.services import Postgres, Redis, until
 
 pytestmark = pytest.mark.slow
 
-SOON = encode(picture(64, 64, seed=1), "PNG")
-DIES, HANGS, SLEEPS, EATS = (encode(picture(64, 64, seed=seed), "PNG") for seed in (11, 12, 13, 14))
-
 SECONDS = 5
 
-
-def digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-FAULTS = {
-    "grace": 1,
-    "page": 5,
-    "images": {digest(DIES): "dies", digest(HANGS): "hangs", digest(SLEEPS): "sleeps", digest(EATS): "eats"},
-}
+FAULTS = {"grace": 1, "page": 5, "images": HARMFUL}
 
 
 @pytest.fixture(scope="module")
@@ -122,9 +109,7 @@ def test_a_scan_that_does_not_heed_its_limit_loses_its_process(app: Application,
     assert count(app, Scan.external_id == "hangs") == 0
 
 
-def test_an_image_that_kills_its_workers_is_quarantined_and_the_others_are_done(
-    app: Application, worker: None
-) -> None:
+def test_an_image_that_kills_its_workers_is_quarantined_and_the_others_are_done(app: Application, worker: None) -> None:
     poison = submit(app, DIES, "dies")
     others = [submit(app, SOON, f"beside-{number}") for number in range(3)]
 
@@ -196,7 +181,9 @@ def test_a_re_scan_that_is_sent_to_a_queue_is_worked_there(
 ) -> None:
     """The policy becomes stricter; the worker, which has read the old one, judges by the name of a new one."""
     for number in range(12):
-        upload = Upload(encode(picture(64 + number, 64, seed=100), "PNG"), context=HostContext(external_id=f"r-{number}"))
+        upload = Upload(
+            encode(picture(64 + number, 64, seed=100), "PNG"), context=HostContext(external_id=f"r-{number}")
+        )
         app.scans.scan("default", upload)
     installation.write_policy(version=2, width=70, name="stricter")
     sender = make_sender(rescan_queue="gpu")
