@@ -210,9 +210,18 @@ class Application:
         """Plan and work on re-scans for a moment; further processes go on beside."""
         for watch in self.watches:
             watch.plan()
+        if self.settings.rescan_queue and self.tasks.is_remote:
+            return self.call_to_rescans(self.settings.rescan_queue)
         if not self.settings.rescan_seconds:
             return 0
         return self.rescans.work(f"server {os.getpid()}", seconds=self.settings.rescan_seconds)
+
+    def call_to_rescans(self, queue: str) -> int:
+        """Plan what is due, and call a worker of that queue where there is work; what is called again is not saved up."""
+        planned, waits = self.rescans.due(), self.rescans.has_work()
+        if waits:
+            self.tasks.ring_rescan(queue, expires=self.settings.chores_seconds or 5)
+        return planned + waits
 
     @cached_property
     def watches(self) -> list[Watch]:
@@ -229,7 +238,8 @@ class Application:
         judge = Judge(self.scanner, self.policies, lookup)
         limits, source = MediaLimits.of(self.settings), self.settings.rescan_source
         paths = Paths(judge, self.store, lambda: self.client, limits, source=source)
-        return RescanService(self.database, paths, intake=self.intake)
+        lease = self.settings.rescan_lease_seconds or None
+        return RescanService(self.database, paths, lease=lease, intake=self.intake)
 
     @cached_property
     def exchanges(self) -> ExchangeService:

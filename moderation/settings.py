@@ -275,6 +275,18 @@ class Settings(BaseSettings):
         description="Longest time that a server works on re-scans at once, beside its other duties. 0: never; run "
         "`palisade rescans run` instead.",
     )
+    rescan_queue: Literal["", "bulk", "gpu"] = Field(
+        "",
+        description="Queue whose workers are called to re-scans, a minute at a time, where PALISADE_BROKER_URL is set. "
+        "Default: whichever worker does the chores, for PALISADE_RESCAN_SECONDS.",
+    )
+    rescan_lease_seconds: float = Field(
+        0,
+        ge=0,
+        le=3_600,
+        description="Seconds without a page written after which a worker counts as dead and its shard of a re-scan is given to "
+        "another; more than a page takes. 0: 60, and 600 where images are read.",
+    )
 
     # telling the host
     webhook_url: str = Field(

@@ -1,12 +1,26 @@
 """Encrypted files in any file system that fsspec knows, and kept images as the first use of them."""
 
 import uuid
+from pathlib import Path
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
 from moderation.errors import StorageError
 from moderation.settings import Settings
 from moderation.vault import Vault
+
+
+def _store_errors() -> tuple[type[Exception], ...]:
+    """What file systems raise. s3fs lets through what its own library raises without an answer, which is no OSError."""
+    try:
+        from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - of the extra `s3`
+    except ImportError:
+        return (OSError,)
+    return (OSError, BotoCoreError)
+
+
+STORE_ERRORS = _store_errors()
 
 
 class EncryptedFiles:
@@ -25,23 +39,34 @@ class EncryptedFiles:
                 f"{place} names a store that is not installed: {error}.",
                 hint="For s3:// run `pip install 'palisade[s3]'`.",
             ) from None
+        self.is_local = isinstance(self.files, LocalFileSystem)
         self.place = place
         self.no_key = no_key
 
     def write(self, path: str, data: bytes, *, context: str, what: str) -> None:
         """Write a file, under another name first. Raises StorageError naming `what`."""
         encrypted = self.key().encrypt(data, context.encode())
-        target = f"{self.root}/{path}"
-        part = f"{target}.{uuid.uuid4().hex}.part"
         try:
-            self.files.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
-            with self.files.open(part, "wb") as stream:
-                stream.write(encrypted)
-            self.files.mv(part, target)
-        except OSError as error:
+            if self.is_local:
+                self._write_whole(f"{self.root}/{path}", encrypted)
+            else:  # an object is there whole or not at all, and no folder needs to be made: nor, above all, a bucket
+                self.files.pipe_file(f"{self.root}/{path}", encrypted)
+        except STORE_ERRORS as error:
             raise StorageError(
-                f"{what} could not be kept: {error}.", hint=f"See {self.place} and free space."
+                f"{what} could not be kept: {said(error)}.", hint=f"See {self.place} and free space."
             ) from error
+
+    def _write_whole(self, target: str, data: bytes) -> None:
+        """Raises OSError, and leaves nothing then: half a file would take what little room is left."""
+        part = f"{target}.{uuid.uuid4().hex}.part"
+        self.files.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+        try:
+            with self.files.open(part, "wb") as stream:
+                stream.write(data)
+            self.files.mv(part, target)
+        except OSError:
+            Path(part).unlink(missing_ok=True)
+            raise
 
     def read(self, path: str, *, context: str, what: str) -> bytes:
         """A file's plain bytes. Raises FileNotFoundError where there is none, StorageError for all else."""
@@ -51,8 +76,8 @@ class EncryptedFiles:
                 content = bytes(stream.read())
         except FileNotFoundError:
             raise
-        except OSError as error:
-            raise StorageError(f"{what} cannot be read: {error}.", hint=f"See {self.place}.") from error
+        except STORE_ERRORS as error:
+            raise StorageError(f"{what} cannot be read: {said(error)}.", hint=f"See {self.place}.") from error
         return key.decrypt(content, context.encode())
 
     def remove(self, path: str, *, what: str) -> None:
@@ -60,8 +85,8 @@ class EncryptedFiles:
         try:
             if self.files.exists(f"{self.root}/{path}"):
                 self.files.rm(f"{self.root}/{path}")
-        except OSError as error:
-            raise StorageError(f"{what} could not be destroyed: {error}.", hint="Try again.") from error
+        except STORE_ERRORS as error:
+            raise StorageError(f"{what} could not be destroyed: {said(error)}.", hint="Try again.") from error
 
     def key(self) -> Vault:
         """The vault. Raises StorageError where no key is set."""
@@ -69,6 +94,11 @@ class EncryptedFiles:
             message, hint = self.no_key
             raise StorageError(message, hint=hint)
         return self.vault
+
+
+def said(error: Exception) -> str:
+    """What an error says, and which one it is where it says nothing."""
+    return str(error).rstrip(".") or type(error).__name__
 
 
 class ImageStore:

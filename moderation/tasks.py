@@ -18,6 +18,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from moderation import tracing
 from moderation.doorbell import DoorbellError
+from moderation.jobs.records import GRACE
 from moderation.leases import new_holder
 from moderation.settings import Settings
 
@@ -41,7 +42,10 @@ JITTER = random.Random()
 RETRIES = 6
 
 LONGEST = 3_600
-"""Seconds that a chore or a shard may take."""
+"""Seconds that a chore may take."""
+
+SHIFT = 60.0
+"""Seconds that a worker stays with re-scans before it looks for what is more urgent."""
 
 PROMPT = ("events", "takedown clock", "jobs")
 """Chores that are short, and that somebody waits for."""
@@ -94,7 +98,7 @@ class Tasks:
             except OUTAGES as error:
                 raise task.retry(exc=error, countdown=countdown(task.request.retries)) from error
 
-        limits = {"soft_time_limit": seconds, "time_limit": seconds + 30}
+        limits = {"soft_time_limit": seconds, "time_limit": seconds + GRACE}
         # not shared: Celery would give it to every other application of the process too
         return self.celery.task(run, name=name, bind=True, shared=False, max_retries=RETRIES, **limits)
 
@@ -106,16 +110,16 @@ class Tasks:
         """Tell workers of a job. Raises DoorbellError where the broker does not answer."""
         self._send(self.scan_job, (job_id,), lane)
 
-    def ring_rescan(self, queue: str = "bulk") -> None:
-        """Tell workers that there is a shard of a re-scan. Raises DoorbellError."""
-        self._send(self.rescan_step, (), queue)
+    def ring_rescan(self, queue: str, *, expires: float) -> None:
+        """Call a worker of that queue to re-scans, unless none comes within so many seconds. Raises DoorbellError."""
+        self._send(self.rescan_step, (), queue, expires=expires)
 
-    def _send(self, task: Any, arguments: tuple[Any, ...], queue: str) -> None:
+    def _send(self, task: Any, arguments: tuple[Any, ...], queue: str, **options: Any) -> None:
         if self.wake:
             self.wake()
         try:
             headers = {"traceparent": tracing.traceparent()}
-            task.apply_async(arguments, queue=self.queues[queue], retry=False, headers=headers)
+            task.apply_async(arguments, queue=self.queues[queue], retry=False, headers=headers, **options)
         except (KombuError, RedisError, OSError) as error:
             raise DoorbellError(
                 f"The broker does not take messages: {type(error).__name__}.",
@@ -170,10 +174,6 @@ def scan_job(application: "Application", job_id: str) -> str:
     return state
 
 
-def rescan_step(application: "Application") -> bool:
-    """One shard of a re-scan; True where there was one, and then the next one is rung."""
-    rescans = getattr(application, "rescans", None)
-    if rescans is None or not rescans.advance(new_holder()):
-        return False
-    application.tasks.ring_rescan()
-    return True
+def rescan_step(application: "Application") -> int:
+    """Work on re-scans for a while; gives how many shards were worked on. The chore calls again as long as there is work."""
+    return application.rescans.work(new_holder(), seconds=SHIFT)

@@ -12,11 +12,13 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 @dataclass
 class Host:
-    """A running host. files: what it serves by path. received: webhooks whose signature held. status: how it answers them."""
+    """A running host. files: what it serves by path. received: webhooks whose signature held, ids: their
+    `webhook-id`s. status: how it answers them."""
 
     secret: str
     files: dict[str, bytes] = field(default_factory=dict)
     received: list[dict[str, Any]] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     status: int = 204
     port: int = 0
@@ -52,6 +54,7 @@ def running_host(secret: str) -> Iterator[Host]:
                 self.send_response(401)
             else:
                 host.received += [event] if host.status < 300 else []
+                host.ids += [self.headers["webhook-id"]] if host.status < 300 else []
                 self.send_response(host.status)
             self.send_header("Content-Length", "0")
             self.end_headers()

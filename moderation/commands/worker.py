@@ -3,7 +3,8 @@
 from typing import Annotated, Any
 
 import typer
-from celery.signals import setup_logging, worker_process_init
+from celery.apps.worker import install_worker_term_hard_handler
+from celery.signals import setup_logging, worker_process_init, worker_shutting_down
 
 from moderation import tracing
 from moderation.application import Application
@@ -52,6 +53,7 @@ def worker(
         without_mingle=True,
         without_heartbeat=True,
     )
+    _heed_a_second_signal(run)
     run.start()
     raise typer.Exit(run.exitcode or 0)
 
@@ -101,6 +103,16 @@ def _prepare_children(application: Application) -> None:
 
     worker_process_init.connect(prepare, weak=False)
     _log_as_we_do(application)
+
+
+def _heed_a_second_signal(run: Any) -> None:
+    """Celery passes over a second SIGTERM: after the first one it means what a second SIGINT does."""
+
+    def told(how: str, **_: Any) -> None:
+        if how == "Warm":
+            install_worker_term_hard_handler(run, sig="SIGTERM")
+
+    worker_shutting_down.connect(told, weak=False)
 
 
 def _log_as_we_do(application: Application) -> None:

@@ -16,6 +16,10 @@ LANES = ("interactive", "bulk")
 """Somebody waits for the first; the second takes what the first leaves."""
 
 
+GRACE = 30
+"""Seconds that a scan has to end once it was told that its time is over; then its process is killed."""
+
+
 @dataclass(frozen=True)
 class Order:
     """A scan to be done later. source: an address to fetch, '' where `data` are the bytes. line: of a manifest, from 1."""

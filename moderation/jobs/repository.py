@@ -116,7 +116,7 @@ class JobRepository:
         """How many jobs are in each state."""
         query = sa.select(Job.state, sa.func.count()).group_by(Job.state)
         query = query if self.tenant is None else query.where(Job.tenant_id == self.tenant)
-        return dict(self.session.execute(query).tuples().all())
+        return {row[0]: row[1] for row in self.session.execute(query)}
 
     def _own(self, query: S, table: type[Job | Batch]) -> S:
         return query if self.tenant is None else query.where(table.tenant_id == self.tenant)

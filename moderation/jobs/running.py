@@ -11,7 +11,7 @@ from moderation.database import Database
 from moderation.errors import FetchError, ModerationError, RateLimitError
 from moderation.fetch import SafeClient
 from moderation.jobs.batches import end_batch
-from moderation.jobs.records import Claim, LeaseLostError
+from moderation.jobs.records import GRACE, Claim, LeaseLostError
 from moderation.jobs.repository import JobRepository
 from moderation.jobs.service import JobService, backoff
 from moderation.leases import Heartbeat, new_holder
@@ -64,7 +64,7 @@ class JobRunner:
         return state
 
     def _most(self) -> timedelta:
-        return timedelta(seconds=self.settings.job_seconds + 30)
+        return timedelta(seconds=self.settings.job_seconds + GRACE)
 
     def _claim(self, job_id: str) -> Claim | None:
         now, holder = utc_now(), new_holder()
@@ -93,11 +93,15 @@ class JobRunner:
             log.warning("job was taken over", job=claim.job.id)
             return ""
         except RateLimitError as error:
-            return self._hand_back(claim, error)
+            # uploads have all turns
+            return self._hand_back(claim, backoff(1, float(error.retry_after), utc_now()))
         except ModerationError as error:
             return self._failed(claim, error)
         except SoftTimeLimitExceeded:
             return self._failed(claim, TooLongError(f"The scan took longer than {self.settings.job_seconds} s."))
+        except SystemExit:
+            self._hand_back(claim, utc_now())  # the worker is told to end at once
+            raise
         except Exception as error:
             log.exception("job failed", job=claim.job.id)
             return self._failed(claim, ModerationError(f"{type(error).__name__} in the scan."))
@@ -106,13 +110,13 @@ class JobRunner:
     def _fetch(self, url: str) -> bytes:
         return self.client.fetch(url, max_bytes=self.settings.max_bytes).data
 
-    def _hand_back(self, claim: Claim, error: RateLimitError) -> str:
-        """Uploads have all turns: no fault of the job's, and no attempt."""
+    def _hand_back(self, claim: Claim, run_at: datetime) -> str:
+        """Let another worker begin it, from then on: no fault of the job's, and no attempt."""
         try:
             with self.database.write() as session:
                 job = held(session, claim)
                 job.attempts -= 1
-                requeue(job, backoff(1, float(error.retry_after), utc_now()))
+                requeue(job, run_at)
         except LeaseLostError:
             return ""
         return "queued"

@@ -11,13 +11,14 @@ from typing import IO, Any
 import fsspec
 
 from moderation.database import Database
-from moderation.errors import InvalidRequestError, ModerationError
+from moderation.errors import InvalidRequestError, ModerationError, StorageError
 from moderation.fetch import SafeClient
 from moderation.media.formats import EXTENSIONS, OPENED
 from moderation.rescans.records import SOURCES
 from moderation.rescans.repository import RescanRepository
 from moderation.rescans.sources import SourceError
 from moderation.scans.service import HostContext, ScanService, Upload
+from moderation.storage import STORE_ERRORS, said
 
 BATCH = 500
 """Files that are looked for at once among what was scanned before."""
@@ -56,8 +57,19 @@ def items(source: str) -> Iterator[Item]:
     """The files of a source in order: of a folder or a bucket, all image-like ones below; of a manifest, its rows.
 
     A manifest is CSV with a header or JSON lines: `file` or `url`, and if you like `external_id`, `uploader`, `surface`,
-    `locale`. Relative files are below the manifest. Raises InvalidRequestError where nothing is there.
+    `locale`. Relative files are below the manifest. Raises InvalidRequestError where nothing is there, StorageError where the
+    source cannot be read.
     """
+    try:
+        yield from _items(source)
+    except STORE_ERRORS as error:
+        raise StorageError(
+            f"{source[:200]} cannot be read: {said(error)}.",
+            hint="Are its credentials right? For s3://, those of AWS_ACCESS_KEY_ID or a profile.",
+        ) from error
+
+
+def _items(source: str) -> Iterator[Item]:
     files, root = _open(source)
     if root.lower().endswith(MANIFESTS):
         yield from _manifest(files, root)
@@ -75,9 +87,17 @@ def _open(source: str) -> tuple[Any, str]:
         raise InvalidRequestError(
             f"Nothing is imported from {scheme[:20]!r}.", hint="Give a folder, a bucket's URL, or a manifest with URLs."
         )
-    files, root = fsspec.core.url_to_fs(source)
-    if not files.exists(root):
-        raise InvalidRequestError(f"There is no {source[:200]!r}.")
+    try:
+        files, root = fsspec.core.url_to_fs(source)
+    except (ImportError, ValueError) as error:
+        raise InvalidRequestError(
+            f"{source[:200]!r} needs a library that is not installed: {error}.",
+            hint="For s3:// run `pip install 'palisade[s3]'`.",
+        ) from None
+    try:
+        files.info(root)  # `exists` takes every refusal for absence
+    except FileNotFoundError:
+        raise InvalidRequestError(f"There is no {source[:200]!r}.") from None
     return files, str(root).rstrip("/")
 
 
@@ -153,10 +173,10 @@ class Importer:
     def _scan(self, tenant: str, item: Item, policy: str, stopped: Callable[[], bool]) -> Imported:
         if stopped():
             return Imported(item, "left")
-        for name, said in item.context.as_mapping().items():
-            if len(said) > CONTEXT[name]:
+        for name, value in item.context.as_mapping().items():
+            if len(value) > CONTEXT[name]:
                 error = InvalidRequestError(
-                    f"{name} has {len(said)} characters.", hint=f"At most {CONTEXT[name]} are kept."
+                    f"{name} has {len(value)} characters.", hint=f"At most {CONTEXT[name]} are kept."
                 )
                 return Imported(item, "failed", error=error)
         try:
@@ -171,7 +191,7 @@ class Importer:
         try:
             with fsspec.open(where, "rb") as stream:
                 return bytes(stream.read(self.max_bytes + 1))
-        except (OSError, ValueError, ImportError) as error:
+        except (*STORE_ERRORS, ValueError, ImportError) as error:
             raise SourceError(f"It cannot be read: {type(error).__name__}: {error}.") from error
 
 

@@ -1,0 +1,170 @@
+"""A small host for runs that are about everything but the models' cost: pictures that are drawn, a backbone of a few thousand
+weights under CLIP's interface, a head that `palisade train head` makes of both, and a policy that reads only that head.
+
+What it stands in for: CLIP's image tower takes 120 ms for an image, this backbone well under one. All else is the real thing.
+"""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import PIL.Image
+import PIL.ImageDraw
+from onnx import TensorProto, helper, numpy_helper
+
+from detectors.catalogue import catalogue
+from detectors.embedding import EmbeddingDetector
+from detectors.heads import BACKBONE, DIMENSIONS
+from detectors.image import Frame
+from detectors.preparation import PREPARATION
+from detectors.runtime import Prepared, Runtime, file_sha256
+from detectors.training.head import Row, embedded, train
+from moderation.settings import settings
+
+SIDE = 64
+HEAD = "scene"
+LABEL = f"head_{HEAD}"
+POOLED = 8
+"""The backbone sees the mean colours of so many squares to a side."""
+
+FOLDER_SIZE = 1_000
+
+POLICY = """name: hosted
+version: {version}
+description: Reads one head, and nothing that costs more than the embedding.
+on_error: hold
+on_skipped: allow
+cascade: needed
+rules:
+  - name: certain
+    when: {label}.fpr <= {hold}
+    action: hold
+    queue: scenes
+    reason: It shows the scene.
+  - name: probable
+    when: {label}.fpr <= {restrict}
+    action: restrict
+    reason: It may show the scene.
+examples:
+  - name: nothing of it
+    findings: {{{label}: {{fpr: 0.9}}}}
+    action: allow
+"""
+
+
+def backbone() -> bytes:
+    """An ONNX graph with CLIP's inputs and outputs: mean colours, projected at random."""
+    random = np.random.default_rng(7)
+    width = 3 * POOLED * POOLED
+    weights = {
+        "project": random.normal(0, width**-0.5, (width, DIMENSIONS)).astype(np.float32),
+        "block": random.normal(0, width**-0.5, (width, 768)).astype(np.float32),
+        "flat": np.array([1, width], np.int64),
+        "one": np.array([1, 1, 768], np.int64),
+        "twelve": np.array([1, 12, 1], np.int64),
+    }
+    stride = [224 // POOLED] * 2
+    nodes = [
+        helper.make_node("AveragePool", ["pixel_values"], ["pooled"], kernel_shape=stride, strides=stride),
+        helper.make_node("Reshape", ["pooled", "flat"], ["colours"]),
+        helper.make_node("MatMul", ["colours", "project"], ["image_embeds"]),
+        helper.make_node("MatMul", ["colours", "block"], ["token"]),
+        helper.make_node("Reshape", ["token", "one"], ["token_1"]),
+        helper.make_node("Tile", ["token_1", "twelve"], ["blocks"]),
+    ]
+    shapes = {"pixel_values": [1, 3, 224, 224], "image_embeds": [1, DIMENSIONS], "blocks": [1, 12, 768]}
+    values = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()}
+    initializers = [numpy_helper.from_array(array, name) for name, array in weights.items()]
+    outputs = [values["image_embeds"], values["blocks"]]
+    graph = helper.make_graph(nodes, "small", [values["pixel_values"]], outputs, initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def make_models(folder: Path) -> None:
+    """A folder of models: the small backbone in CLIP's place, all others as they were pulled."""
+    folder.mkdir(parents=True)
+    for path in sorted(settings().models.iterdir()):
+        if path.is_file() and not path.name.startswith(BACKBONE):
+            (folder / path.name).symlink_to(path.resolve())
+    entry = catalogue()[BACKBONE]
+    weights = folder / entry.file
+    weights.write_bytes(backbone())
+    Prepared(entry.sha256, PREPARATION, file_sha256(weights)).write(weights)
+
+
+def draw(number: int) -> PIL.Image.Image:
+    """The picture of a number: a few shapes on a ground, and the number as dark and light squares, so that no two are alike."""
+    random = np.random.default_rng(number)
+    image = PIL.Image.new("RGB", (SIDE, SIDE), tuple(int(value) for value in random.integers(0, 256, 3)))
+    pen = PIL.ImageDraw.Draw(image)
+    for _ in range(3):
+        x, y, size = (int(value) for value in random.integers((0, 0, 8), (SIDE, SIDE, SIDE // 2)))
+        colour = tuple(int(value) for value in random.integers(0, 256, 3))
+        shape = pen.ellipse if random.random() < 0.5 else pen.rectangle
+        shape((x - size // 2, y - size // 2, x + size // 2, y + size // 2), fill=colour)
+    for bit in range(24):
+        shade = 255 * (number >> bit & 1)
+        pen.rectangle((2 * bit + 8, SIDE - 2, 2 * bit + 9, SIDE - 1), fill=(shade, shade, shade))
+    return image
+
+
+def name_of(number: int) -> str:
+    return f"{number // FOLDER_SIZE:04}/{number:07}.png"
+
+
+def draw_all(folder: Path, first: int, last: int) -> None:
+    """Files of these numbers, those that are there left as they are."""
+    for number in range(first, last):
+        path = folder / name_of(number)
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_suffix(".part")
+            draw(number).save(part, "PNG", compress_level=1)
+            part.replace(path)
+
+
+def write_manifest(path: Path, pictures: Path, first: int, last: int) -> None:
+    """A manifest of `palisade import`."""
+    with path.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(("file", "external_id", "surface"))
+        writer.writerows(((pictures / name_of(n)).as_uri(), f"pic-{n}", "post") for n in range(first, last))
+
+
+def write_policy(folder: Path, *, version: int, hold: float, restrict: float) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    text = POLICY.format(version=version, label=LABEL, hold=hold, restrict=restrict)
+    (folder / "hosted.yaml").write_text(text)
+
+
+def train_head(runtime: Runtime, folder: Path, *, seed: int) -> None:
+    """Train the head as `palisade train head` does, on pictures whose upper half is warmer than a shade, and on others.
+
+    seed: other examples and another shade make another head.
+    """
+    detector, random = EmbeddingDetector(runtime), np.random.default_rng(seed)
+    shade, wanted = float(random.uniform(80, 110)), {True: 25, False: 40}
+    rows, vectors = [], {}
+    number = 1_000_000 * (seed + 1)
+    while any(wanted.values()):
+        pixels, number = np.asarray(draw(number)), number + 1
+        warm = float((pixels[: SIDE // 2, :, 0].astype(float) - pixels[: SIDE // 2, :, 2]).mean()) > shade
+        if wanted[warm]:
+            wanted[warm] -= 1
+            rows.append(Row(name_of(number), warm, name_of(number)))
+            vectors[name_of(number)] = detector.embed([Frame(0, np.ascontiguousarray(pixels))])[0][0]
+    train(HEAD, embedded(rows, vectors.__getitem__), folder, backbone=runtime.identity(BACKBONE), about="A warm scene.")
+
+
+def lines(path: Path) -> Iterator[dict[str, object]]:
+    """JSON lines of a file, those that are none passed over: a process that was killed may leave half a line."""
+    for line in path.read_text().splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue

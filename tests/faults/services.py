@@ -1,0 +1,156 @@
+"""PostgreSQL and Redis of a test's own, which it may kill: on free ports, in a folder of their own."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+
+START_SECONDS = 120
+"""Until a service answers, on a busy machine."""
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def until(is_so: Callable[[], bool], seconds: float = START_SECONDS, what: str = "it", *, every: float = 0.05) -> None:
+    """Wait until something is so. every: seconds between looking. Raises TimeoutError."""
+    ends = time.monotonic() + seconds
+    while not is_so():
+        if time.monotonic() > ends:
+            raise TimeoutError(f"{what} did not come to pass within {seconds} s")
+        time.sleep(every)
+
+
+class Service:
+    """A server process that can be killed and started again where it was."""
+
+    def __init__(self, command: list[str], *, log: Path, answers: Callable[[], bool]) -> None:
+        self.command, self.log, self.answers = command, log, answers
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "Service":
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=log, start_new_session=True)
+        until(self._is_ready, what=self.command[0])
+
+    def _is_ready(self) -> bool:
+        if self.process is None or self.process.poll() is not None:
+            raise RuntimeError(f"{self.command[0]} ended:\n{self.log.read_text()[-2_000:]}")
+        return self.answers()
+
+    def kill(self) -> None:
+        """kill -9, with every process that it made."""
+        if self.process is not None:
+            kill_group(self.process)
+            self.process = None
+
+
+def kill_group(process: "subprocess.Popen[bytes]") -> None:
+    """kill -9 of a process that leads a session, with every process that it made."""
+    with suppress(ProcessLookupError):  # it ended by itself
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(60)
+
+
+class Postgres(Service):
+    """A cluster of its own; `url` names an empty database in it.
+
+    durable: wait for the disk at each commit. Without it, what a killed server acknowledged is still in the kernel's hands,
+    which outlives the process: only the machine's own death would lose it.
+    """
+
+    def __init__(self, folder: Path, *, durable: bool = False) -> None:
+        self.folder, self.port = folder, free_port()
+        self.url = f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/postgres"
+        self.binaries = postgres_binaries()
+        data = folder / "data"
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.getuid() == 0:
+            shutil.chown(folder, "postgres", "postgres")
+        if not data.exists():
+            self._run("initdb", "-D", str(data), "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C")
+        options = {"port": self.port, "unix_socket_directories": folder, "listen_addresses": "127.0.0.1"}
+        options |= {"fsync": "on" if durable else "off", "max_connections": 100}
+        arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+        command = [*as_postgres(), str(self.binaries / "postgres"), "-D", str(data), *arguments]
+        super().__init__(command, log=folder / "log", answers=self._answers)
+
+    def start(self) -> None:
+        # kill -9 of all its processes at once leaves the pid behind, which a new process may carry by now
+        (self.folder / "data" / "postmaster.pid").unlink(missing_ok=True)
+        super().start()
+
+    def _answers(self) -> bool:
+        ready = [str(self.binaries / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        return subprocess.run(ready, check=False).returncode == 0
+
+    def _run(self, *command: str) -> None:
+        subprocess.run(
+            [*as_postgres(), str(self.binaries / command[0]), *command[1:]], check=True, capture_output=True, cwd="/"
+        )
+
+
+class Redis(Service):
+    """Keeps nothing on disk: what is killed is gone."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}"
+        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+        super().__init__(command, log=folder / "log", answers=self._answers)
+
+    def _answers(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+def postgres_binaries() -> Path:
+    """Where PostgreSQL's programs are. Raises FileNotFoundError."""
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+    on_path = shutil.which("initdb")
+    if not folders and on_path is None:
+        raise FileNotFoundError("PostgreSQL is not installed: there is no /usr/lib/postgresql/*/bin and no initdb")
+    return folders[-1] if folders else Path(on_path or "").parent
+
+
+def as_postgres() -> list[str]:
+    """What a command begins with where this process is root: PostgreSQL refuses to run as root."""
+    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.getuid() == 0 else []
+
+
+def missing_services() -> str:
+    """What is not installed that these need; '' where all is."""
+    try:
+        postgres_binaries()
+    except FileNotFoundError as error:
+        return str(error)
+    return "" if shutil.which("redis-server") else "redis-server is not installed"
+
+
+@contextmanager
+def service_folder() -> Iterator[Path]:
+    """A temporary folder that the user postgres may enter."""
+    with tempfile.TemporaryDirectory(prefix="palisade-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
