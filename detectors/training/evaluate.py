@@ -14,6 +14,7 @@ from detectors.runtime import Runtime
 from detectors.synthetic import BACKBONE, WEIGHTS
 from detectors.training.corpus import Corpus
 from detectors.training.data import DataError, View
+from detectors.training.datasets import is_dataset
 from detectors.training.figures import (
     Array,
     Flags,
@@ -139,7 +140,7 @@ def _facts(corpus: Corpus, config: Config) -> dict[str, Any]:
 
 
 def _has_metadata(manifest: Path) -> bool:
-    return {"bytes", "stored", "width", "height"} <= _rows(manifest)[0].keys()
+    return not is_dataset(manifest) and {"bytes", "stored", "width", "height"} <= _rows(manifest)[0].keys()
 
 
 def _rows(manifest: Path) -> list[dict[str, str]]:

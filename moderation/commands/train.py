@@ -27,7 +27,9 @@ app = typer.Typer(help="Train detectors on labelled images.", no_args_is_help=Tr
 
 Data = Annotated[
     list[Path],
-    typer.Option(help="Manifest of labelled images: CSV with file, label, source, family. May be given again."),
+    typer.Option(
+        help="Labelled images: a CSV with file, label, source, family, or a dataset of `palisade generate`. May be given again."
+    ),
 ]
 Cache = Annotated[
     Path | None, typer.Option(help="Folder for features, so that work is done once. Default: in the data folder.")
