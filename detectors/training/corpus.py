@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.training.data import Example, View, check_classes, digest, drop_duplicates, read_manifests, silent
+from detectors.training.data import Example, View, check_classes, digest, drop_duplicates, silent
+from detectors.training.datasets import read_all
 from detectors.training.features import FeatureCache, Features
 
 Told = Callable[[str, int, int], None]
@@ -79,7 +80,7 @@ def build(
 
     views: each view with a number n: every n-th example is seen in it. told: hears of progress: what, how many, of all.
     """
-    examples = _distinct(read_manifests(manifests), cache.folder)
+    examples = _distinct(read_all(manifests), cache.folder)
     check_classes(examples)
     features = {}
     for view, every in views.items():

@@ -23,7 +23,8 @@ from detectors.errors import ModerationError
 from detectors.image import Frame
 from detectors.signals import PDQ_QUALITY, PDQ_SIDE, bounded, pdq_orientations
 
-COLUMNS = ("file", "label", "source", "family")
+COLUMNS = ("file", "label", "source")
+GROUPS = ("family", "group")
 LABELS = ("real", "generated")
 DUPLICATE_DISTANCE = 31
 SMALLEST_SIDE = 16
@@ -46,7 +47,8 @@ class Example:
     """One labelled image file.
 
     source: the set it comes from (one pipeline, one site). family: of generators, or the kind of real image.
-    prompt: what names the request behind a generated picture, '' where the manifest's `origin` does not say.
+    prompt: what names the request behind a generated picture, '' where the manifest's `origin` does not say. remade: made of a
+    real picture, to which it may be near.
     """
 
     file: str
@@ -55,6 +57,7 @@ class Example:
     source: str
     family: str
     prompt: str = ""
+    remade: bool = False
 
     @property
     def group(self) -> str:
@@ -78,9 +81,9 @@ def silent(*_: object) -> None:
 
 
 def read_manifest(manifest: Path) -> list[Example]:
-    """The examples of a CSV with at least `file,label,source,family`, files relative to it, in the order of their names.
+    """The examples of a CSV with at least `file,label,source` and `family` or `group`, files relative to it, by their names.
 
-    Raises DataError when a column or a file is missing, a label is unknown, or a file is named twice.
+    `group` stands for `family` where there is none, and is what a split keeps together where there is. Raises DataError when a column or a file is missing, a label is unknown, or a file is named twice.
     """
     try:
         with manifest.open(newline="", encoding="utf-8") as stream:
@@ -88,25 +91,20 @@ def read_manifest(manifest: Path) -> list[Example]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"The manifest {manifest} cannot be read: {error}.") from error
     missing = [column for column in COLUMNS if not rows or column not in rows[0]]
+    if not missing and not set(GROUPS) & rows[0].keys():
+        missing = ["family"]
     if missing:
         raise DataError(
             f"The manifest {manifest} has no column {', '.join(missing)}, or no rows.",
-            hint=f"It needs {', '.join(COLUMNS)}; `origin` names prompts.",
+            hint=f"It needs {', '.join(COLUMNS)} and family or group; `origin` names prompts.",
         )
     examples = sorted(_example(manifest, number, row) for number, row in enumerate(rows, start=2))
-    _check_names(examples, f"The manifest {manifest} names")
+    check_names(examples, f"The manifest {manifest} names")
     return examples
 
 
-def read_manifests(manifests: Sequence[Path]) -> list[Example]:
-    """The examples of several manifests, one after the other. Raises DataError as `read_manifest` does, and for one class."""
-    examples = [example for manifest in manifests for example in read_manifest(manifest)]
-    _check_names(examples, "The manifests name")
-    check_classes(examples)
-    return examples
-
-
-def _check_names(examples: Sequence[Example], who: str) -> None:
+def check_names(examples: Sequence[Example], who: str) -> None:
+    """Raises DataError when a file is named twice."""
     for name, count in Counter(example.file for example in examples).items():
         if count > 1:
             raise DataError(f"{who} {name} {count} times.", hint="One row for each file, by a name of its own.")
@@ -116,14 +114,17 @@ def _example(manifest: Path, line: int, row: dict[str, str]) -> Example:
     path = manifest.parent / row["file"]
     if row["label"] not in LABELS:
         raise DataError(f"{manifest}:{line} has the label {row['label']!r}.", hint=f"Use {' or '.join(LABELS)}.")
-    if not row["source"] or not row["family"]:
+    family = row.get("family") or row.get("group") or ""
+    if not row["source"] or not family:
         raise DataError(f"{manifest}:{line} names no source or no family.", hint="Splits are made by them: fill both.")
     if not path.is_file():
         raise DataError(f"{manifest}:{line} names {row['file']}, and there is no {path}.")
     generated = row["label"] == "generated"
     named = _PROMPT.search(row.get("origin") or "") if generated else None
     prompt = next((part for part in named.groups() if part), "") if named else ""
-    return Example(row["file"], path, generated, row["source"], row["family"], prompt)
+    if generated and row.get("family"):
+        prompt = row.get("group") or prompt
+    return Example(row["file"], path, generated, row["source"], family, prompt)
 
 
 def check_classes(examples: Iterable[Example]) -> None:
@@ -195,13 +196,16 @@ def _strength(protocol: Protocol, short: int, random: np.random.Generator) -> tu
 def drop_duplicates(examples: Sequence[Example], distance: int = DUPLICATE_DISTANCE) -> list[Example]:
     """The examples without those within a PDQ distance (any orientation) of an earlier one. Keeps the order.
 
-    Pictures too plain for PDQ (quality below 50) match by chance and are only dropped for identical hashes.
+    What was made of a real picture is compared with other generated ones only. Pictures too plain for PDQ (quality below 50) match by chance and are only dropped for identical hashes.
     """
     kept: list[Example] = []
     seen = np.zeros((len(examples), 32), dtype=np.uint8)
     for example, orientations, quality in _hashed(examples):
         limit = distance if quality >= PDQ_QUALITY else 0
-        apart = np.bitwise_count(orientations[:, None] ^ seen[None, : len(kept)]).sum(axis=2, dtype=np.int64)
+        against = seen[: len(kept)]
+        if example.remade:
+            against = against[np.array([other.generated for other in kept], dtype=bool)]
+        apart = np.bitwise_count(orientations[:, None] ^ against[None]).sum(axis=2, dtype=np.int64)
         if apart.size and apart.min() <= limit:
             continue
         seen[len(kept)] = orientations[0]

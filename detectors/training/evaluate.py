@@ -14,8 +14,19 @@ from detectors.runtime import Runtime
 from detectors.synthetic import BACKBONE, WEIGHTS
 from detectors.training.corpus import Corpus
 from detectors.training.data import DataError, View
+from detectors.training.datasets import is_dataset
+from detectors.training.figures import (
+    Array,
+    Flags,
+    auc,
+    balanced,
+    calibration_error,
+    probabilities,
+    recall_at,
+    threshold_at,
+)
 from detectors.training.holdout import HeldOut, Learner, Scored, Scorer, hold_out
-from detectors.training.linear import Array, Flags, auc, balanced, calibration_error, fit, recall_at, threshold_at
+from detectors.training.linear import fit
 from detectors.training.synthetic import Choice, Config, choose, fit_committee, platt
 
 RATES = (0.001, 0.01, 0.05)
@@ -129,7 +140,7 @@ def _facts(corpus: Corpus, config: Config) -> dict[str, Any]:
 
 
 def _has_metadata(manifest: Path) -> bool:
-    return {"bytes", "stored", "width", "height"} <= _rows(manifest)[0].keys()
+    return not is_dataset(manifest) and {"bytes", "stored", "width", "height"} <= _rows(manifest)[0].keys()
 
 
 def _rows(manifest: Path) -> list[dict[str, str]]:
@@ -233,7 +244,7 @@ def _probabilities(held: HeldOut, view: View, prevalence: float, *, calibrated: 
         )
         families = np.concatenate([np.full(len(s.logits), other) for other, s in others.items()])
         slope, bias = (1.0, 0.0) if calibrated else platt(logits, labels, prevalence, families)
-        probability.append(1 / (1 + np.exp(-np.clip(slope * scored[view].logits + bias, -50, 50))))
+        probability.append(probabilities(slope * scored[view].logits + bias))
         positive.append(scored[view].positive)
     return np.concatenate(probability), np.concatenate(positive)
 

@@ -18,7 +18,7 @@ from detectors.errors import ModelError
 from detectors.runtime import bare_session
 from detectors.training.corpus import Corpus
 from detectors.training.features import BLOCKS, WIDTH
-from detectors.training.linear import Array
+from detectors.training.figures import Array
 from detectors.training.synthetic import Choice, Committee, Config
 
 TOLERANCE = 1e-4

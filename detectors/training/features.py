@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.embedding import EmbeddingDetector
+from detectors.image import Frame
 from detectors.training.data import Example, View, decode, digest, render, silent
 
 Progress = Callable[[int, int], None]
@@ -60,11 +61,15 @@ class FeatureCache:
 
     def _of(self, example: Example, view: View) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         key = digest(example.path)
-        name = hashlib.sha256(f"{self.version}:{key}:{view}:{self.prepared}".encode()).hexdigest()
-        path = self.folder / name[:2] / f"{name}.npz"
+        return self.of(f"{key}:{view}", lambda: render(decode(example.path), view, key))
+
+    def of(self, name: str, make: Callable[[], Frame]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Class tokens (12, 768) and embedding (512,) of a frame that is made when they are not there by this name."""
+        held = hashlib.sha256(f"{self.version}:{name}:{self.prepared}".encode()).hexdigest()
+        path = self.folder / held[:2] / f"{held}.npz"
         if (found := _read(path)) is not None:
             return found
-        embedding, blocks = self.detector.embed([render(decode(example.path), view, key)])
+        embedding, blocks = self.detector.embed([make()])
         _write(path, blocks[0], embedding[0])
         return blocks[0].astype(np.float16).astype(np.float32), embedding[0].astype(np.float32)
 

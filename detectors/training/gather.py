@@ -1,4 +1,4 @@
-"""Gathers real pictures of other kinds from Debian's packages, and pictures of pages: what photographs alone do not teach.
+"""Gathers real pictures of other kinds from packages, and pictures of pages: what a few sources of photographs do not teach.
 
 A detector that knows four sources of real pictures takes others for generated ones. The sources are listed in
 `negatives.toml`; the same packages give the same set. A set is written whole or not at all, source by source.
@@ -6,7 +6,6 @@ A detector that knows four sources of real pictures takes others for generated o
 
 import csv
 import hashlib
-import subprocess
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
@@ -16,29 +15,37 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
+from detectors.image import Frame
+from detectors.nsfw import NsfwDetector
 from detectors.training.data import DataError, decode
+from detectors.training.packages import Told, run, unpacked
 
 LISTED = Path(__file__).with_name("negatives.toml")
-COLUMNS = ("file", "label", "source", "family", "width", "height", "stored", "bytes", "origin")
+COLUMNS = ("file", "label", "source", "family", "width", "height", "stored", "bytes", "origin", "licence")
 LARGEST = 1280
 """Pixels of the short side; larger pictures are reduced."""
 LEAST_BYTES = 12_000
+MOST_EXPLICIT = 0.2
 LEAST_SIDE = 120
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 PAGES = "pages"
 
-Told = Callable[[str], None]
+Suits = Callable[[PIL.Image.Image], bool]
 
 
 @dataclass(frozen=True)
 class Source:
-    """One source of real pictures. packages: groups of names, of each group the first that the archive has."""
+    """One source of real pictures. packages: groups of names, of each group the first that the registry has.
+
+    licence: as the packages state it; the pictures are for training and are not passed on.
+    """
 
     name: str
     kind: str
     packages: tuple[tuple[str, ...], ...]
     files: tuple[str, ...]
     count: int
+    licence: str = ""
 
 
 def sources(listed: Path = LISTED) -> list[Source]:
@@ -46,63 +53,56 @@ def sources(listed: Path = LISTED) -> list[Source]:
     try:
         rows = tomllib.loads(listed.read_text("utf-8"))["source"]
         return [
-            Source(r["name"], r["kind"], tuple(tuple(g) for g in r["packages"]), tuple(r["files"]), int(r["count"]))
-            for r in rows
+            Source(
+                name=row["name"],
+                kind=row["kind"],
+                packages=tuple(tuple(group) for group in row["packages"]),
+                files=tuple(row["files"]),
+                count=int(row["count"]),
+                licence=row["licence"],
+            )
+            for row in rows
         ]
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{listed} is not a list of sources: {error!r}.") from error
 
 
-def gather(wanted: Sequence[Source], out: Path, told: Told, *, pages: int = 0, root: Path | None = None) -> Path:
+def gather(
+    wanted: Sequence[Source],
+    out: Path,
+    told: Told,
+    *,
+    pages: int = 0,
+    root: Path | None = None,
+    suits: Suits = lambda _: True,
+) -> Path:
     """Write the pictures of the sources below `out`, and `manifest.csv`; the manifest's path.
 
     pages: pictures of so many pages of documentation, taken by Chromium. root: a folder that packages were unpacked in
-    already; without it they are fetched by `apt-get download`. Sources that are there already are kept. Raises DataError.
+    already; without it they are fetched. suits: whether a photograph may be kept. Sources that are there already are kept.
+    Raises DataError.
     """
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         for source in wanted:
             if not (out / source.name).is_dir():
-                folder = root or unpacked(source, Path(scratch), told)
-                told(f"{source.name}: {_keep(source.name, chosen(source, folder), out)} pictures")
+                folder = root or unpacked(source.packages, Path(scratch), told)
+                fit = (found for found in chosen(source, folder) if source.kind != "photo" or suits(found[1]))
+                told(f"{source.name}: {_keep(source.name, fit, out)} pictures")
         if pages and not (out / PAGES).is_dir():
             folder = root or Path("/usr/share/doc")
             told(f"{PAGES}: {_keep(PAGES, taken(folder, pages, Path(scratch)), out)} pictures")
-    return _manifest(out, {source.name: source.kind for source in wanted} | {PAGES: "screenshot"})
+    return _manifest(out, [*wanted, Source(PAGES, "screenshot", (), (), pages, "as the documents state")])
 
 
-def unpacked(source: Source, scratch: Path, told: Told) -> Path:
-    """A folder with the source's packages unpacked. Raises DataError when the archive has none of a group's names."""
-    folder = scratch / "packages"
-    for group in source.packages:
-        done = folder / f".{group[0]}"
-        if done.is_file():
-            continue
-        for name in group:
-            told(f"fetching {name}")
-            if _fetch(name, scratch):
-                break
-        else:
-            raise DataError(
-                f"The package archive has none of {', '.join(group)}.", hint="Run `apt-get update`; Debian is needed."
-            )
-        for package in scratch.glob("*.deb"):
-            folder.mkdir(exist_ok=True)
-            _run("dpkg-deb", "-x", str(package), str(folder))
-            package.unlink()
-        done.touch()
-    return folder
+def screened_by(detector: NsfwDetector) -> Suits:
+    """Whether a picture scores at most MOST_EXPLICIT as explicit."""
 
+    def suits(picture: PIL.Image.Image) -> bool:
+        frame = Frame(0, np.ascontiguousarray(np.asarray(picture)))
+        return detector.scores([frame])[0] <= MOST_EXPLICIT
 
-def _fetch(name: str, folder: Path) -> bool:
-    return _run("apt-get", "download", "-qq", name, cwd=folder) and any(folder.glob("*.deb"))
-
-
-def _run(*command: str, cwd: Path | None = None) -> bool:
-    try:
-        return subprocess.run(command, cwd=cwd, check=False, capture_output=True, timeout=900).returncode == 0
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise DataError(f"{command[0]} cannot be run: {error}.", hint="Gathering needs Debian's tools.") from error
+    return suits
 
 
 def chosen(source: Source, folder: Path) -> Iterator[tuple[str, PIL.Image.Image]]:
@@ -158,7 +158,7 @@ def taken(folder: Path, count: int, scratch: Path) -> Iterator[tuple[str, PIL.Im
             "--proxy-server=127.0.0.1:9",
         )
         shot.unlink(missing_ok=True)
-        _run("chromium", *switches, f"--window-size={size}", f"--screenshot={shot}", path.as_uri())
+        run("chromium", *switches, f"--window-size={size}", f"--screenshot={shot}", path.as_uri())
         if shot.is_file():
             yield str(path.relative_to(folder)), decode(shot)
 
@@ -184,16 +184,18 @@ def bounded(picture: PIL.Image.Image) -> PIL.Image.Image:
     return picture if factor == 1 else picture.resize(size, PIL.Image.Resampling.LANCZOS)
 
 
-def _manifest(out: Path, kinds: dict[str, str]) -> Path:
+def _manifest(out: Path, gathered: Sequence[Source]) -> Path:
     path, part = out / "manifest.csv", out / ".manifest.part"
     with part.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(COLUMNS)
-        for name, kind in kinds.items():
-            origins = (out / name / "origins.txt").read_text("utf-8").splitlines() if (out / name).is_dir() else []
-            for file, origin in zip(sorted((out / name).glob("*.png")), origins, strict=True):
+        for source in gathered:
+            name, folder = source.name, out / source.name
+            origins = (folder / "origins.txt").read_text("utf-8").splitlines() if folder.is_dir() else []
+            for file, origin in zip(sorted(folder.glob("*.png")), origins, strict=True):
                 with PIL.Image.open(file) as picture:
                     size = picture.size
-                writer.writerow((f"{name}/{file.name}", "real", name, kind, *size, "PNG", file.stat().st_size, origin))
+                facts = (*size, "PNG", file.stat().st_size, origin, source.licence)
+                writer.writerow((f"{name}/{file.name}", "real", name, source.kind, *facts))
     part.replace(path)
     return path

@@ -19,7 +19,8 @@ from detectors.errors import ModelError
 from detectors.heads import DIMENSIONS, check_name, unit
 from detectors.runtime import bare_session
 from detectors.training.data import DataError
-from detectors.training.linear import Array, Flags, Linear, auc, balanced, calibration_error, fit, recall_at
+from detectors.training.figures import Array, Flags, auc, balanced, calibration_error, probabilities, recall_at
+from detectors.training.linear import Linear, fit
 from detectors.training.synthetic import platt
 
 FEWEST = 20
@@ -134,7 +135,7 @@ def train(
     head = fit(examples.embeddings, examples.positive, balanced(examples.positive), strength)
     served = graph(head, slope, bias)
     apart = _check(served, head, slope, bias, examples.embeddings)
-    probability = 1 / (1 + np.exp(-np.clip(slope * logits + bias, -50, 50)))
+    probability = probabilities(slope * logits + bias)
     made = {"about": about, "strength": strength, "folds": FOLDS, "data": examples.digest, "examples": len(examples.rows),
             "positives": int(examples.positive.sum()), "code": version("palisade"), "export_difference": apart}  # fmt: skip
     figures = _figures(probability, examples.positive, prevalence)

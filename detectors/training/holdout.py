@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from detectors.training.corpus import Corpus
 from detectors.training.data import View, check_split, silent
-from detectors.training.linear import Array, Flags
+from detectors.training.figures import Array, Flags
 
 Scorer = Callable[[View], Array]
 """Logits of every example of the corpus in a view, shape (n,)."""

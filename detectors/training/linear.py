@@ -1,4 +1,4 @@
-"""Standardised, weighted L2 logistic regression, and the figures that judge scores. NumPy and SciPy only."""
+"""Standardised, weighted L2 logistic regression. NumPy and SciPy only."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from detectors.training.data import DataError
-
-Array = NDArray[np.float64]
-Flags = NDArray[np.bool_]
+from detectors.training.figures import Array, Flags
 
 
 @dataclass(frozen=True)
@@ -56,35 +54,3 @@ def fit(rows: NDArray[np.floating], positive: Flags, weights: Array, strength: f
     if not np.isfinite(found.fun):
         raise DataError(f"The regression's loss became {found.fun}.", hint="Raise `strength`, or look at the features.")
     return Linear(mean, deviation, found.x[:-1], float(found.x[-1]))
-
-
-def auc(scores: Array, positive: Flags) -> float:
-    """Area under the ROC curve; ties count half."""
-    negatives = np.sort(scores[~positive])
-    below = np.searchsorted(negatives, scores[positive], "left")
-    not_above = np.searchsorted(negatives, scores[positive], "right")
-    return float((below + not_above).mean() / 2 / len(negatives))
-
-
-def threshold_at(negatives: Array, rate: float) -> float:
-    """The smallest score that at most a share `rate` of the negatives reaches or passes."""
-    ordered = np.sort(negatives)[::-1]
-    return float(np.nextafter(ordered[min(len(ordered) - 1, int(rate * len(ordered)))], np.inf))
-
-
-def recall_at(scores: Array, positive: Flags, rate: float) -> float:
-    """Share of the positives above the threshold that a share `rate` of the negatives passes."""
-    return float((scores[positive] >= threshold_at(scores[~positive], rate)).mean())
-
-
-def calibration_error(probability: Array, positive: Flags, weights: Array, bins: int = 10) -> float:
-    """Expected calibration error over `bins` bins of equal width, examples weighted."""
-    place = np.minimum((probability * bins).astype(int), bins - 1)
-    share = weights / weights.sum()
-    gaps = [abs(share[place == b] @ (probability[place == b] - positive[place == b])) for b in range(bins)]
-    return float(sum(gaps))
-
-
-def balanced(positive: Flags, prevalence: float = 0.5) -> Array:
-    """Weights that give the positives a total of `prevalence` and the negatives the rest."""
-    return np.asarray(np.where(positive, prevalence / positive.sum(), (1 - prevalence) / (~positive).sum()))

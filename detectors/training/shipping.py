@@ -10,8 +10,8 @@ from detectors.card import Card
 from detectors.training import export
 from detectors.training.corpus import Corpus
 from detectors.training.evaluate import committee_learner, figures
+from detectors.training.figures import Array, probabilities
 from detectors.training.holdout import HeldOut, hold_out
-from detectors.training.linear import Array
 from detectors.training.synthetic import Config, choose, fit_committee, platt
 
 
@@ -51,7 +51,7 @@ def train(corpus: Corpus, config: Config, folder: Path, told: Callable[[str], No
         (slope, bias),
         choice=choice,
         config=config,
-        negatives=_probability(_negatives(held, corpus), slope, bias),
+        negatives=probabilities(slope * _negatives(held, corpus) + bias),
         figures={view: _brief(values) for view, values in measured.items()},
         limits=limits(corpus.sources, corpus.families, measured[native]),
     )
@@ -73,10 +73,6 @@ def _negatives(held: HeldOut, corpus: Corpus) -> Array:
             sums[scored.rows] += scored.logits / len(held.families)
         negatives.append(sums[~corpus.generated & features.present])
     return np.concatenate(negatives)
-
-
-def _probability(logits: Array, slope: float, bias: float) -> Array:
-    return np.asarray(1 / (1 + np.exp(-np.clip(slope * logits + bias, -50, 50))))
 
 
 def _brief(measured: dict[str, Any]) -> dict[str, Any]:

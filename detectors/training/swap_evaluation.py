@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from detectors.image import Pixels
 from detectors.training.blending import OUTLINE, Blend, blend, draw
-from detectors.training.errors import TrainingError
+from detectors.training.figures import auc, calibration_error, interval, probabilities, recall_at
 from detectors.training.swap_data import FaceCrop, clones, launder
 
 Floats = NDArray[np.float64]
@@ -24,9 +24,6 @@ Reconstruct = Callable[[Sequence[Pixels]], list[Pixels]]
 
 PROTOCOLS = {"native": ((0.85, 1.0), (75, 96)), "laundered": ((0.55, 0.85), (60, 95))}
 """Resampling scale and JPEG quality, drawn alike for a real crop and the fake made of it."""
-
-RESAMPLES = 500
-BINS = 10
 
 
 @dataclass(frozen=True)
@@ -105,34 +102,11 @@ def joined(parts: Sequence[Scored]) -> Scored:
     )
 
 
-def auc(labels: NDArray[np.int64], scores: Floats) -> float:
-    """Area under the ROC: the chance that a fake scores above a real crop; ties count half.
-
-    Raises TrainingError where all crops are of one class.
-    """
-    positive, negative = scores[labels == 1], np.sort(scores[labels == 0])
-    if not len(positive) or not len(negative):
-        raise TrainingError("All crops are of one class; real and fake ones are needed.", hint="Add the other class.")
-    below = np.searchsorted(negative, positive, "left") + np.searchsorted(negative, positive, "right")
-    return float(below.mean() / 2 / len(negative))
-
-
-def recall_at(labels: NDArray[np.int64], scores: Floats, share: float) -> float:
-    """Share of fakes above the score that `share` of the real crops exceed."""
-    limit = np.quantile(scores[labels == 0], 1 - share, method="higher")
-    return float((scores[labels == 1] > limit).mean())
-
-
-def with_interval(measure: Callable[[NDArray[np.intp]], float], people: Sequence[str], seed: int = 0) -> list[float]:
-    """[value, low, high]: 95 % of `RESAMPLES` draws of people, with all their rows."""
+def with_interval(measure: Callable[[NDArray[np.intp]], float], people: Sequence[str]) -> list[float]:
+    """[value, low, high]: 95 % of draws of people, with all their rows."""
     names = np.array(people)
-    rows = {name: np.flatnonzero(names == name) for name in sorted(set(people))}
-    rng = np.random.default_rng(seed)
-    drawn = [
-        measure(np.concatenate([rows[name] for name in rng.choice(list(rows), len(rows))])) for _ in range(RESAMPLES)
-    ]
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return [round(float(value), 4) for value in (measure(np.arange(len(names))), low, high)]
+    low, high = interval(measure, [np.flatnonzero(names == name).tolist() for name in sorted(set(people))])
+    return [round(value, 4) for value in (measure(np.arange(len(names))), low, high)]
 
 
 def figures(scored: Scored) -> list[dict[str, Any]]:
@@ -141,13 +115,13 @@ def figures(scored: Scored) -> list[dict[str, Any]]:
     for kind in sorted(set(scored.kind)):
         for protocol in PROTOCOLS:
             chosen = np.flatnonzero(scored.where(kind, protocol))
-            labels, logits = scored.label[chosen], scored.logit[chosen]
+            labels, logits = scored.label[chosen] == 1, scored.logit[chosen]
             people = [scored.person[row] for row in chosen]
             row: dict[str, Any] = {"kind": kind, "protocol": protocol, "pairs": len(chosen) // 2}
-            row["auc"] = with_interval(lambda at, y=labels, s=logits: auc(y[at], s[at]), people)  # type: ignore[misc]
+            row["auc"] = with_interval(lambda at, y=labels, s=logits: auc(s[at], y[at]), people)  # type: ignore[misc]
             for share in (0.05, 0.01):
                 row[f"recall_at_{share:g}"] = with_interval(
-                    lambda at, y=labels, s=logits, f=share: recall_at(y[at], s[at], f),  # type: ignore[misc]
+                    lambda at, y=labels, s=logits, f=share: recall_at(s[at], y[at], f),  # type: ignore[misc]
                     people,
                 )
             table.append(row)
@@ -162,16 +136,16 @@ class Logistic:
     offset: float
 
     def probability(self, logits: Floats) -> Floats:
-        return np.asarray(1 / (1 + np.exp(-np.clip(self.slope * logits + self.offset, -30, 30))))
+        return probabilities(self.slope * logits + self.offset)
 
 
 def fit_logistic(labels: NDArray[np.int64], logits: Floats) -> Logistic:
-    """Platt's calibration by Newton's method, classes weighted alike. Raises TrainingError for one class.
+    """Platt's calibration by Newton's method, classes weighted alike. Raises DataError for one class.
 
     Logits are brought to unit spread first, and the start is flat: a network that is sure of itself would else make the
     first step overshoot for ever.
     """
-    auc(labels, logits)
+    auc(logits, labels == 1)
     spread = max(float(np.std(logits)), 1e-6)
     weight = np.where(labels == 1, 0.5 / (labels == 1).mean(), 0.5 / (labels == 0).mean())
     inputs = np.stack([logits / spread, np.ones_like(logits)], axis=1)
@@ -184,18 +158,6 @@ def fit_logistic(labels: NDArray[np.int64], logits: Floats) -> Logistic:
     return Logistic(round(float(values[0] / spread), 6), round(float(values[1]), 6))
 
 
-def calibration_error(labels: NDArray[np.int64], probabilities: Floats) -> float:
-    """ECE over ten bins of equal width: mean gap of stated and true share, weighted by bin."""
-    bins = np.minimum((probabilities * BINS).astype(int), BINS - 1)
-    gaps = [
-        abs(float(labels[bins == number].mean() - probabilities[bins == number].mean()))
-        * float((bins == number).mean())
-        for number in range(BINS)
-        if (bins == number).any()
-    ]
-    return sum(gaps)
-
-
 def cross_fitted(scored: Scored) -> Iterator[tuple[NDArray[np.bool_], Logistic]]:
     """For each fold, its rows and a calibration fitted on the other folds."""
     for number in np.unique(scored.part):
@@ -205,7 +167,7 @@ def cross_fitted(scored: Scored) -> Iterator[tuple[NDArray[np.bool_], Logistic]]
 
 def cross_fitted_error(scored: Scored) -> float:
     """ECE of probabilities whose calibration has not seen the person."""
-    probabilities = np.zeros(len(scored.logit))
+    stated = np.zeros(len(scored.logit))
     for own, logistic in cross_fitted(scored):
-        probabilities[own] = logistic.probability(scored.logit[own])
-    return calibration_error(scored.label, probabilities)
+        stated[own] = logistic.probability(scored.logit[own])
+    return calibration_error(stated, scored.label == 1)

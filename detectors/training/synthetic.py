@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from detectors.training.corpus import Corpus
 from detectors.training.data import DataError, silent
-from detectors.training.linear import Array, Flags, Linear, auc, balanced, fit, recall_at
+from detectors.training.figures import Array, Flags, auc, balanced, recall_at
+from detectors.training.linear import Linear, fit
 
 Told = Callable[[str], None]
 

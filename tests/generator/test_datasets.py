@@ -13,6 +13,7 @@ from typing import Any
 import PIL.Image
 import pytest
 
+from detectors.training.datasets import read_dataset
 from generator.datasets import reading, shards
 from generator.datasets.maker import Maker, encoded
 from generator.datasets.sheet import sheet
@@ -189,6 +190,10 @@ def test_pairs_share_size_format_and_split(tmp_path: Path) -> None:
         for name in ("width", "height", "format", "quality", "split", "parent"):
             assert real[name] == made[name]
     assert len({row["format"] for row in rows}) == 2
+    examples = {Path(example.file).stem: example for example in read_dataset(tmp_path / "out")}
+    for row in rows:
+        assert examples[row["key"]].generated == (row["label"] != "real")
+        assert examples[row["key"]].remade
 
 
 def test_another_recipe_is_not_mixed_in(tmp_path: Path) -> None:

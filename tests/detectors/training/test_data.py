@@ -14,7 +14,6 @@ from detectors.training.data import (
     decode,
     drop_duplicates,
     read_manifest,
-    read_manifests,
     render,
 )
 from tests.factories import picture
@@ -59,16 +58,13 @@ def test_an_unusable_manifest_is_refused_with_the_reason(folder: Path, rows: str
         read_manifest(manifest(folder, rows))
 
 
-def test_manifests_are_read_one_after_the_other_and_need_both_classes(folder: Path, tmp_path: Path) -> None:
-    real, both = manifest(folder, "0.png,real,a,b,\n"), tmp_path / "more.csv"
-    row = f"{folder / '1.png'},generated,c,d,\n"
-    both.write_text("file,label,source,family,origin\n" + row)
+def test_a_group_stands_for_the_family_or_is_what_a_split_keeps_together(folder: Path) -> None:
+    (decided,) = read_manifest(manifest(folder, "1.png,generated,queue,uploader-7\n", "file,label,source,group\n"))
+    both = "1.png,generated,queue,uploader-7,sd\n"
+    (known,) = read_manifest(manifest(folder, both, "file,label,source,group,family\n"))
 
-    assert [example.generated for example in read_manifests([real, both])] == [False, True]
-    with pytest.raises(DataError, match="1 of the two classes"):
-        read_manifests([real])
-    with pytest.raises(DataError, match="2 times"):
-        read_manifests([real, both, both])
+    assert (decided.group, decided.prompt) == ("uploader-7", "")
+    assert (known.group, known.prompt) == ("sd", "uploader-7")
 
 
 def test_a_missing_column_is_named(folder: Path) -> None:

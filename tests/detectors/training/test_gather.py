@@ -1,5 +1,6 @@
 """Gathering real pictures: from a folder as packages leave it; what is missing or broken is said."""
 
+import csv
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -8,9 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from detectors.training import gather as module
 from detectors.training.data import DataError, read_manifest
-from detectors.training.gather import PAGES, Source, chosen, gather, on_ground, sources, unpacked
+from detectors.training.gather import PAGES, Source, chosen, gather, on_ground, sources
 from tests.conftest import required
 from tests.factories import picture
 
@@ -76,12 +76,23 @@ def test_a_source_without_pictures_is_named(tmp_path: Path) -> None:
         gather([SOURCE], tmp_path / "out", silent, root=tmp_path)
 
 
-def test_packages_that_the_archive_has_not_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_fetch", lambda name, folder: False)
+def uneven(picture: Pillow.Image) -> bool:
+    """Whether it is more than one plain colour."""
+    return bool(np.asarray(picture).std(axis=(0, 1)).max() > 1)
 
-    with pytest.raises(DataError, match="drawings-data") as refusal:
-        unpacked(SOURCE, tmp_path, silent)
-    assert "apt-get update" in refusal.value.hint
+
+def test_photographs_that_do_not_suit_are_left_out(root: Path, tmp_path: Path) -> None:
+    photographs = replace(SOURCE, kind="photo", count=100)
+    written = gather([photographs], tmp_path / "out", silent, root=root, suits=uneven)
+
+    assert len(read_manifest(written)) == 6
+    assert len(read_manifest(gather([replace(SOURCE, count=100)], tmp_path / "all", silent, root=root))) == 7
+
+
+def test_the_manifest_states_the_licence(root: Path, tmp_path: Path) -> None:
+    written = gather([replace(SOURCE, licence="CC0")], tmp_path / "out", silent, root=root)
+
+    assert {row["licence"] for row in csv.DictReader(written.read_text().splitlines())} == {"CC0"}
 
 
 def test_pages_are_taken_by_chromium(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from detectors.training.data import DataError
-from detectors.training.linear import auc, balanced, calibration_error, fit, recall_at, threshold_at
+from detectors.training.figures import auc, balanced, calibration_error, recall_at, threshold_at
+from detectors.training.linear import fit
 
 
 def test_auc_counts_pairs_and_halves_ties() -> None:

@@ -13,7 +13,9 @@ from detectors.calibration import Calibration  # noqa: E402
 from detectors.errors import ModelError  # noqa: E402
 from detectors.runtime import Runtime  # noqa: E402
 from detectors.swap import SwapDetector, SwapModel  # noqa: E402
+from detectors.training import figures  # noqa: E402
 from detectors.training import swap_evaluation as evaluation  # noqa: E402
+from detectors.training.data import DataError  # noqa: E402
 from detectors.training.errors import TrainingError  # noqa: E402
 from detectors.training.swap import Run, SwapConfig, SwapNetwork, logits_of  # noqa: E402
 from detectors.training.swap_data import read_faces  # noqa: E402
@@ -95,17 +97,17 @@ def test_one_person_is_refused(tmp_path: Path) -> None:
 
 
 def test_one_class_is_refused() -> None:
-    with pytest.raises(TrainingError, match="one class"):
+    with pytest.raises(DataError, match="one class"):
         evaluation.fit_logistic(np.ones(8, dtype=np.int64), np.arange(8.0))
 
 
 def test_figures_of_known_scores() -> None:
     labels, scores = np.array([0, 0, 0, 0, 1, 1]), np.array([0.0, 1.0, 2.0, 3.0, 2.0, 4.0])
 
-    assert evaluation.auc(labels, scores) == pytest.approx((2.5 + 4) / 8)
-    assert evaluation.recall_at(labels, scores, 0.05) == 0.5
-    assert evaluation.calibration_error(np.array([0, 1, 1, 1]), np.full(4, 0.75)) == pytest.approx(0)
-    assert evaluation.calibration_error(np.array([0, 0]), np.full(2, 0.9)) == pytest.approx(0.9)
+    assert figures.auc(scores, labels == 1) == pytest.approx((2.5 + 4) / 8)
+    assert figures.recall_at(scores, labels == 1, 0.05) == 0.5
+    assert figures.calibration_error(np.full(4, 0.75), np.array([False, True, True, True])) == pytest.approx(0)
+    assert figures.calibration_error(np.full(2, 0.9), np.array([False, False])) == pytest.approx(0.9)
 
 
 def test_the_logistic_recovers_what_made_the_labels() -> None:
