@@ -2,7 +2,7 @@
 
 Five kinds of decoder, so that one at a time can be left out of training and be the test: FLUX.2's tiny autoencoder, the
 embedded generator's, and small ones that are trained here, which differ in how they enlarge (nearest neighbour,
-transposed convolution, pixel shuffle, bilinear), in their depth and in whether their latents are quantised. Everything is
+transposed convolution, pixel shuffle), in their depth and in whether their latents are quantised. Everything is
 kept in a folder, one file for each picture and autoencoder, so an interrupted run goes on where it was.
 """
 
@@ -31,7 +31,7 @@ LARGE = 800
 """Short side above which a picture is first made smaller, so that traces of its camera's compression are gone."""
 
 Progress = Callable[[int, int], None]
-Enlarging = Literal["nearest", "transposed", "shuffle", "bilinear"]
+Enlarging = Literal["nearest", "transposed", "shuffle"]
 
 
 class RoundTrip(Protocol):
@@ -51,7 +51,7 @@ class Design:
     width: int = 24
     levels: int = 0
     norm: bool = False
-    steps: int = 1100
+    steps: int = 700
     batch: int = 12
     side: int = 64
     rate: float = 2e-3
@@ -62,7 +62,6 @@ DESIGNS = (
     Design("nearest8", "nearest", 3, 12, norm=True),
     Design("transposed4", "transposed", 2, 6, levels=9),
     Design("shuffle8", "shuffle", 3, 16),
-    Design("bilinear4", "bilinear", 2, 4, levels=7, norm=True),
 )
 
 
@@ -90,8 +89,7 @@ def enlarge(kind: Enlarging, inputs: int, outputs: int) -> nn.Module:
         return nn.ConvTranspose2d(inputs, outputs, 4, 2, 1)
     if kind == "shuffle":
         return nn.Sequential(nn.Conv2d(inputs, 4 * outputs, 3, padding=1), nn.PixelShuffle(2))
-    mode = {"nearest": "nearest", "bilinear": "bilinear"}[kind]
-    return nn.Sequential(nn.Upsample(scale_factor=2, mode=mode), nn.Conv2d(inputs, outputs, 3, padding=1))
+    return nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(inputs, outputs, 3, padding=1))
 
 
 class SmallAutoencoder(nn.Module):
@@ -265,7 +263,7 @@ def through(trip: RoundTrip, pixels: Pixels) -> Pixels:
 
 
 def flux2_tiny(folder: Path) -> RoundTrip:
-    """FLUX.2's tiny autoencoder; the encoder in half precision, whose rounding leaves no trace in the pixels."""
+    """FLUX.2's tiny autoencoder; its encoder in half precision: the pixels are the decoder's."""
     model = TinyAutoencoder(folder).to(memory_format=torch.channels_last)
 
     def trip(pictures: Tensor) -> Tensor:
@@ -282,9 +280,12 @@ def diffusers_kl(folder: Path) -> RoundTrip:
     from diffusers import AutoencoderKL
 
     model = AutoencoderKL.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
+    model.to(memory_format=torch.channels_last)
 
     def trip(pictures: Tensor) -> Tensor:
-        made: Tensor = model.decode(model.encode(pictures * 2 - 1).latent_dist.mean).sample
+        with torch.autocast("cpu", torch.bfloat16):
+            latents = model.encode(pictures * 2 - 1).latent_dist.mean
+        made: Tensor = model.decode(latents.float()).sample
         return made / 2 + 0.5
 
     return trip
