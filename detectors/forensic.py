@@ -8,7 +8,7 @@ from detectors.image import Pixels
 SIDE = 96
 """Pixels along a side of a crop."""
 
-MOST = 12
+MOST = 8
 """Crops of one picture."""
 
 GRID = 8

@@ -36,11 +36,11 @@ class ForensicConfig:
     """
 
     seed: int = 7
-    steps: int = 1600
-    pairs: int = 14
+    steps: int = 350
+    pairs: int = 10
     rate: float = 3e-3
     decay: float = 1e-3
-    average: float = 0.99
+    average: float = 0.97
     ranking: float = 1.0
     smoothing: float = 0.03
     save_every: int = 50
@@ -205,6 +205,7 @@ class ForensicRun:
         config, done = self.config, self.step / self.config.steps
         warm = min(1.0, (self.step + 1) / max(1, config.steps // 20))
         self.optimiser.param_groups[0]["lr"] = config.rate * warm * (0.51 + 0.49 * math.cos(math.pi * done))
+        torch.manual_seed(config.seed * 1_000_003 + self.step)  # of the dropout
         with torch.autocast("cpu", torch.bfloat16):
             loss = loss_of(self.network, network_input(crops), config)
         if not torch.isfinite(loss):

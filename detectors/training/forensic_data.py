@@ -19,6 +19,10 @@ from detectors.image import Pixels
 _FILTERS = [PIL.Image.Resampling.BILINEAR, PIL.Image.Resampling.BICUBIC, PIL.Image.Resampling.LANCZOS]
 
 
+MIXED = 0.3
+"""Share of the reconstructions that are mixed with their real picture, so that weak traces are learnt too."""
+
+
 @dataclass(frozen=True)
 class Laundering:
     """What is done to both pictures of a pair, after a turn: 0 means that a step is left out.
@@ -84,6 +88,11 @@ def compressed(picture: PIL.Image.Image, jpeg: bool, quality: int) -> PIL.Image.
         return PIL.Image.open(buffer).convert("RGB")
 
 
+def mixed(real: Pixels, made: Pixels, share: float) -> Pixels:
+    """A picture that is a reconstruction to a share, and real for the rest."""
+    return np.rint(share * made.astype(np.float32) + (1 - share) * real.astype(np.float32)).astype(np.uint8)
+
+
 def batch(
     real: Sequence[Pixels],
     made: Mapping[str, Sequence[Pixels]],
@@ -103,7 +112,10 @@ def batch(
     for _ in range(pairs):
         number = int(random.choice(members[sources[int(random.integers(len(sources)))]]))
         wash = Laundering.drawn(random)
-        one, two = (wash(pixels) for pixels in (real[number], made[names[int(random.integers(len(names)))]][number]))
+        restored = made[names[int(random.integers(len(names)))]][number]
+        if random.random() < MIXED:
+            restored = mixed(real[number], restored, float(random.uniform(0.5, 1)))
+        one, two = wash(real[number]), wash(restored)
         top, west = (int(random.integers(0, side - SIDE + 1)) for side in one.shape[:2])
         for side, pixels in ((left, one), (right, two)):
             side.append(pixels[top : top + SIDE, west : west + SIDE])

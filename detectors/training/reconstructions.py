@@ -51,7 +51,7 @@ class Design:
     width: int = 24
     levels: int = 0
     norm: bool = False
-    steps: int = 700
+    steps: int = 450
     batch: int = 12
     side: int = 64
     rate: float = 2e-3
@@ -59,9 +59,9 @@ class Design:
 
 
 DESIGNS = (
-    Design("nearest8", "nearest", 3, 12, norm=True),
-    Design("transposed4", "transposed", 2, 6, levels=9),
-    Design("shuffle8", "shuffle", 3, 16),
+    Design("nearest8", "nearest", 3, 48, norm=True),
+    Design("transposed4", "transposed", 2, 10, levels=11, steps=300),
+    Design("shuffle8", "shuffle", 3, 32, steps=300),
 )
 
 
