@@ -198,7 +198,9 @@ class ForensicRun:
     def batch(self, step: int) -> NDArray[np.uint8]:
         """The crops of one step: real ones, then reconstructed ones."""
         config = self.config
-        return np.concatenate(batch(self.pairs.real, self.pairs.made, self.pairs.groups, config.pairs, (config.seed, step)))
+        return np.concatenate(
+            batch(self.pairs.real, self.pairs.made, self.pairs.groups, config.pairs, (config.seed, step))
+        )
 
     def advance(self, crops: NDArray[np.uint8]) -> float:
         """One step of AdamW along a cosine, after a short warm-up; then the average follows."""

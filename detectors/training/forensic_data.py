@@ -19,7 +19,7 @@ from detectors.image import Pixels
 _FILTERS = [PIL.Image.Resampling.BILINEAR, PIL.Image.Resampling.BICUBIC, PIL.Image.Resampling.LANCZOS]
 
 
-MIXED = 0.3
+MIXED = 0.5
 """Share of the reconstructions that are mixed with their real picture, so that weak traces are learnt too."""
 
 
@@ -114,7 +114,7 @@ def batch(
         wash = Laundering.drawn(random)
         restored = made[names[int(random.integers(len(names)))]][number]
         if random.random() < MIXED:
-            restored = mixed(real[number], restored, float(random.uniform(0.5, 1)))
+            restored = mixed(real[number], restored, float(random.uniform(0.3, 1)))
         one, two = wash(real[number]), wash(restored)
         top, west = (int(random.integers(0, side - SIDE + 1)) for side in one.shape[:2])
         for side, pixels in ((left, one), (right, two)):

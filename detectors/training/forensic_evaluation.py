@@ -61,7 +61,10 @@ def against(real: NDArray[np.float64], made: NDArray[np.float64]) -> dict[str, f
     """AUC, recall at 1 and 5 % false positives, and how often a reconstruction stands above its own real picture."""
     scores = np.concatenate([real, made])
     positive = np.arange(len(scores)) >= len(real)
-    figures = {"auc": auc(scores, positive), **{f"recall_at_{r:g}": recall_at(scores, positive, r) for r in (0.01, 0.05)}}
+    figures = {
+        "auc": auc(scores, positive),
+        **{f"recall_at_{r:g}": recall_at(scores, positive, r) for r in (0.01, 0.05)},
+    }
     return {**figures, "in_order": float((made > real).mean())} if len(real) == len(made) else figures
 
 
@@ -73,7 +76,9 @@ class ViewCrops:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def of(self, examples: Sequence[Example], view: View, progress: Callable[[int, int], None] = silent) -> list[Pixels]:
+    def of(
+        self, examples: Sequence[Example], view: View, progress: Callable[[int, int], None] = silent
+    ) -> list[Pixels]:
         """The crops of each example, in their order."""
         result = []
         for number, example in enumerate(examples):

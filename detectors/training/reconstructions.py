@@ -98,14 +98,23 @@ class SmallAutoencoder(nn.Module):
     def __init__(self, design: Design) -> None:
         super().__init__()
         widths = [design.width * min(2**level, 3) for level in range(design.halvings + 1)]
-        down: list[nn.Module] = [nn.PixelUnshuffle(2), nn.Conv2d(12, widths[0], 3, padding=1), Deep(widths[0], design.norm)]
+        down: list[nn.Module] = [
+            nn.PixelUnshuffle(2),
+            nn.Conv2d(12, widths[0], 3, padding=1),
+            Deep(widths[0], design.norm),
+        ]
         for narrow, wide in zip(widths, widths[1 : design.halvings], strict=False):
             down += [nn.Conv2d(narrow, wide, 4, 2, 1), Deep(wide, design.norm)]
         last = widths[design.halvings - 1]
         up: list[nn.Module] = [nn.Conv2d(design.latent, last, 3, padding=1), Deep(last, design.norm)]
         for wide, narrow in reversed(list(zip(widths[1 : design.halvings], widths, strict=False))):
             up += [Deep(wide, design.norm), enlarge(design.enlarging, wide, narrow)]
-        up += [Deep(widths[0], design.norm), enlarge(design.enlarging, widths[0], 16), nn.SiLU(), nn.Conv2d(16, 3, 3, padding=1)]
+        up += [
+            Deep(widths[0], design.norm),
+            enlarge(design.enlarging, widths[0], 16),
+            nn.SiLU(),
+            nn.Conv2d(16, 3, 3, padding=1),
+        ]
         self.encoder = nn.Sequential(*down, nn.Conv2d(last, design.latent, 1))
         self.decoder = nn.Sequential(*up)
         self.levels = design.levels
@@ -126,7 +135,9 @@ def texture(pictures: Tensor) -> Tensor:
     return F.avg_pool2d(detail.abs(), 4)
 
 
-def train_autoencoder(design: Design, crops: Sequence[Pixels], path: Path, progress: Progress = silent) -> SmallAutoencoder:
+def train_autoencoder(
+    design: Design, crops: Sequence[Pixels], path: Path, progress: Progress = silent
+) -> SmallAutoencoder:
     """Train on real crops, or take up the checkpoint at `path`. Raises TrainingError for a loss that is not a number.
 
     Beside the pixels it has to restore how strong the texture is, as the ones in use do: a detector of blur would do else.
@@ -144,7 +155,9 @@ def train_autoencoder(design: Design, crops: Sequence[Pixels], path: Path, progr
         made = made.float()
         loss = F.l1_loss(made, wanted) + 1.5 * F.l1_loss(texture(made), texture(wanted))
         if not torch.isfinite(loss):
-            raise TrainingError(f"The loss of {design.name} is {loss.item()} at step {step}; the last good checkpoint is {path}.")
+            raise TrainingError(
+                f"The loss of {design.name} is {loss.item()} at step {step}; the last good checkpoint is {path}."
+            )
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -204,9 +217,14 @@ def crop(example: Example) -> Pixels:
     pixels = np.asarray(picture)
     missing = [(0, max(0, SIDE - side)) for side in pixels.shape[:2]]
     pixels = np.pad(pixels, [*missing, (0, 0)], mode="symmetric")
-    places = [(random.integers(0, pixels.shape[0] - SIDE + 1), random.integers(0, pixels.shape[1] - SIDE + 1)) for _ in range(6)]
+    places = [
+        (random.integers(0, pixels.shape[0] - SIDE + 1), random.integers(0, pixels.shape[1] - SIDE + 1))
+        for _ in range(6)
+    ]
     parts = [pixels[top : top + SIDE, left : left + SIDE] for top, left in places]
-    return np.ascontiguousarray(max(parts, key=lambda part: float(np.abs(np.diff(part.astype(np.int16), axis=1)).mean())))
+    return np.ascontiguousarray(
+        max(parts, key=lambda part: float(np.abs(np.diff(part.astype(np.int16), axis=1)).mean()))
+    )
 
 
 class PairCache:
@@ -222,7 +240,12 @@ class PairCache:
         return list(self._each("real", examples, lambda number: crop(examples[number]), progress))
 
     def reconstructions(
-        self, name: str, examples: Sequence[Example], crops: Sequence[Pixels], trip: RoundTrip, progress: Progress = silent
+        self,
+        name: str,
+        examples: Sequence[Example],
+        crops: Sequence[Pixels],
+        trip: RoundTrip,
+        progress: Progress = silent,
     ) -> list[Pixels]:
         """The reconstruction of each example's crop by an autoencoder, in their order."""
         return list(self._each(name, examples, lambda number: through(trip, crops[number]), progress))

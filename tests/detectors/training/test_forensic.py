@@ -1,6 +1,5 @@
 """Reconstructions and the forensic network at a tiny size, and what is refused on the way."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,10 +45,10 @@ def weights(network: torch.nn.Module) -> list[np.ndarray]:
 
 
 @pytest.fixture
-def example(tmp_path: Path) -> Iterator[Example]:
+def example(tmp_path: Path) -> Example:
     path = tmp_path / "one.png"
     Pillow.fromarray(picture(seed=1)).resize((900, 1000)).save(path)
-    yield Example("one.png", path, False, "s", "photo")
+    return Example("one.png", path, False, "s", "photo")
 
 
 def test_every_design_gives_the_size_it_was_given() -> None:
@@ -89,7 +88,8 @@ def test_reconstructions_are_made_once_and_a_damaged_one_again(tmp_path: Path, e
     third = cache.reconstructions("inverted", [example], crops, trip)
 
     assert np.array_equal(made[0], 255 - crops[0])
-    assert np.array_equal(made[0], again[0]) and np.array_equal(again[0], third[0])
+    assert np.array_equal(made[0], again[0])
+    assert np.array_equal(again[0], third[0])
     assert len(calls) == 2
 
 
@@ -151,4 +151,4 @@ def test_folds_leave_out_whole_sources_and_every_autoencoder_once() -> None:
     folds = forensic_evaluation.source_folds(["b", "a", "c", "a"], 2)
 
     assert folds[1] == folds[3]
-    assert sorted(sum(forensic_evaluation.name_folds(["x", "y", "z"], 2), [])) == ["x", "y", "z"]
+    assert sorted(n for part in forensic_evaluation.name_folds(["x", "y", "z"], 2) for n in part) == ["x", "y", "z"]
