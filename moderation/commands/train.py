@@ -19,6 +19,7 @@ from detectors.training.gather import screened_by, sources
 from detectors.training.shipping import train
 from detectors.training.synthetic import Config
 from moderation.commands.console import err, out
+from moderation.commands.train_forensic import forensic
 from moderation.commands.train_head import head
 from moderation.commands.train_swap import swap
 from moderation.settings import settings
@@ -48,6 +49,7 @@ def group() -> None:
 
 
 app.command()(swap)
+app.command()(forensic)
 app.command()(head)
 
 
