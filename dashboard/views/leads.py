@@ -229,6 +229,38 @@ def health(request: Request, person: Keeper) -> Response:
     return page(request, "health.html", context)
 
 
+@router.get("/app/health/{name}.csv")
+def health_table(name: str, request: Request, person: Keeper) -> Response:
+    """The models, or the lists, as CSV."""
+    app = application(request)
+    if name == "models":
+        return as_csv(_models(app))
+    if name == "banks":
+        return as_csv(_banks(app, person.tenant))
+    raise NotFoundError(f"There is no table {name[:40]!r}.")
+
+
+def _models(app: Application) -> Table:
+    head = (_("Detector"), _("Model"), _("State"), _("Since"))
+    rows = [
+        (name, model.identity, model.state, _moment(model.changed_at))
+        for name in KINDS
+        for model in app.registry.models(name)
+    ]
+    return Table("models", _("Models"), head, rows)
+
+
+def _banks(app: Application, tenant: str) -> Table:
+    followed = {exchange.bank_id: exchange for exchange in app.exchanges.exchanges(tenant)}
+    head = (_("Bank"), _("Category"), _("Entries"), _("Quarantined"), _("Follows"), _("Last synchronised"), _("Error"))
+    rows = []
+    for count in app.banks.banks(tenant):
+        exchange = followed.get(count.bank.id)
+        about = (exchange.kind, _moment(exchange.synced_at), exchange.error or "") if exchange else ("", "", "")
+        rows.append((count.bank.name, count.bank.category, sum(count.entries.values()), count.quarantined, *about))
+    return Table("banks", _("Lists of known pictures"), head, rows)
+
+
 def _detector(app: Application, name: str) -> dict[str, Any]:
     registered = app.registry.models(name)
     return {
