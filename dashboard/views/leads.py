@@ -209,7 +209,7 @@ def _queue_words(waiting: int, overdue: int) -> str:
 def _every_day(per_day: Mapping[str, int], period: Period) -> list[Bar]:
     """Also days on which nothing was decided: a gap is a fact."""
     days = (period.first + timedelta(days=number) for number in range((period.last - period.first).days + 1))
-    return [Bar(f"{day:%d %b}", per_day.get(day.isoformat(), 0)) for day in days]
+    return [Bar(f"{day:%m-%d}", per_day.get(day.isoformat(), 0)) for day in days]
 
 
 @router.get("/app/health")
