@@ -19,6 +19,9 @@ MOST_LABELS = 8
 
 LABEL_WIDTH = 170
 LONGEST_LABEL = 24
+LETTER = 7.5
+"""Width of a letter at most, in the values."""
+
 FOOT = 24
 
 
@@ -63,7 +66,8 @@ def rows(title: str, bars: Sequence[Bar], *, top: float = 0) -> Markup:
     """Lying bars, each with its label and value, such as queues. top: the greatest possible value, the greatest of all for 0."""
     if not bars or not (top or any(bar.value for bar in bars)):
         return _empty(title)
-    top, room, parts = top or max(bar.value for bar in bars), WIDTH - LABEL_WIDTH - 70, []
+    values = max(70, 16 + LETTER * max(len(bar.shown) for bar in bars))
+    top, room, parts = top or max(bar.value for bar in bars), WIDTH - LABEL_WIDTH - values, []
     for place, bar in enumerate(bars):
         y, long, strong = place * ROW, room * bar.value / top, room * min(bar.part, bar.value) / top
         parts.append(_text(LABEL_WIDTH - 12, y + 20, _short(bar.label), "end"))

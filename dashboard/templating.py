@@ -5,7 +5,7 @@ from pathlib import Path
 from fastapi.templating import Jinja2Templates
 
 from dashboard import words
-from dashboard.messages import gettext, ngettext
+from dashboard.messages import error_words, gettext, ngettext
 
 templates = Jinja2Templates(directory=Path(__file__).with_name("templates"))
 templates.env.add_extension("jinja2.ext.i18n")
@@ -24,6 +24,7 @@ templates.env.globals.update(
             words.stranger_words,
             words.bits_words,
             words.facts,
+            error_words,
         )
     }
 )

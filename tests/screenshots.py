@@ -28,7 +28,7 @@ THEMES = ("light", "dark")
 
 PUBLIC = ("/", "/notice", "/sign-in", "/sign-in?next=%2Fapp%2Ffigures", "/nothing-here")
 PAGES = {
-    "rita@demo.example": ("/app", "/app/me", "/app/queue", "/app/appeals"),
+    "rita@demo.example": ("/app", "/app/me", "/app/queue", "/app/appeals", "/app/takedowns"),
     "lea@demo.example": (
         "/app",
         "/app/figures",

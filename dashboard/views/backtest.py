@@ -1,19 +1,21 @@
 """Trying a draft policy on past verdicts, at `/app/backtest`."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, Request, Response
 
 from dashboard.clients import application
+from dashboard.messages import gettext as _
 from dashboard.pages import page, said
 from dashboard.sessions import signed_in
+from dashboard.tables import Cell, Table, as_csv
 from dashboard.views.leads import DAYS, Period, period_of
 from moderation.errors import ConflictError, InvalidRequestError, ModerationError, PolicyError
 from moderation.policy.source import MAX_BYTES
-from moderation.reviews.backtest import Backtest
+from moderation.reviews.backtest import Backtest, Sample
 from moderation.roles import Person, Role
 
 router = APIRouter(prefix="/app/backtest")
@@ -49,6 +51,7 @@ def run(
     days: Annotated[str, Form(max_length=20)] = "",
     since: Annotated[str, Form(alias="from", max_length=20)] = "",
     until: Annotated[str, Form(alias="to", max_length=20)] = "",
+    form: Annotated[str, Form(alias="as", max_length=10)] = "",
 ) -> Response:
     """Judge the scans of the period under the draft. Nothing is changed, and the draft is not kept."""
     period = period_of({})
@@ -61,7 +64,22 @@ def run(
             result = tests.run(person.tenant, text, period.since, period.until, most=MOST)
     except ModerationError as error:
         return _page(request, text, period, error=error)
-    return _page(request, text, period, result=result)
+    return as_csv(changes_of(result)) if form == "csv" else _page(request, text, period, result=result)
+
+
+def changes_of(result: Backtest) -> Table:
+    """The samples of every change, with how many scans it is of: one row for each sample."""
+    head = (_("Was"), _("Would be"), _("Scans"), _("Scan"), _("SHA-256"), _("Rules before"), _("Rules after"))
+    rows: list[Sequence[Cell]] = [
+        (before, after, result.counts[before, after], *_cells(sample))
+        for (before, after), samples in sorted(result.samples.items())
+        for sample in samples
+    ]
+    return Table("backtest", result.policy, head, rows)
+
+
+def _cells(sample: Sample) -> tuple[str, ...]:
+    return sample.scan, sample.sha256, " ".join(sample.rules_before), " ".join(sample.rules_after)
 
 
 def _check(text: str) -> None:

@@ -209,7 +209,7 @@ def _queue_words(waiting: int, overdue: int) -> str:
 def _every_day(per_day: Mapping[str, int], period: Period) -> list[Bar]:
     """Also days on which nothing was decided: a gap is a fact."""
     days = (period.first + timedelta(days=number) for number in range((period.last - period.first).days + 1))
-    return [Bar(f"{day:%d %b}", per_day.get(day.isoformat(), 0)) for day in days]
+    return [Bar(f"{day:%m-%d}", per_day.get(day.isoformat(), 0)) for day in days]
 
 
 @router.get("/app/health")
@@ -227,6 +227,38 @@ def health(request: Request, person: Keeper) -> Response:
         "changed_at": CHANGED,
     }
     return page(request, "health.html", context)
+
+
+@router.get("/app/health/{name}.csv")
+def health_table(name: str, request: Request, person: Keeper) -> Response:
+    """The models, or the lists, as CSV."""
+    app = application(request)
+    if name == "models":
+        return as_csv(_models(app))
+    if name == "banks":
+        return as_csv(_banks(app, person.tenant))
+    raise NotFoundError(f"There is no table {name[:40]!r}.")
+
+
+def _models(app: Application) -> Table:
+    head = (_("Detector"), _("Model"), _("State"), _("Since"))
+    rows = [
+        (name, model.identity, model.state, _moment(model.changed_at))
+        for name in KINDS
+        for model in app.registry.models(name)
+    ]
+    return Table("models", _("Models"), head, rows)
+
+
+def _banks(app: Application, tenant: str) -> Table:
+    followed = {exchange.bank_id: exchange for exchange in app.exchanges.exchanges(tenant)}
+    head = (_("Bank"), _("Category"), _("Entries"), _("Quarantined"), _("Follows"), _("Last synchronised"), _("Error"))
+    rows = []
+    for count in app.banks.banks(tenant):
+        exchange = followed.get(count.bank.id)
+        about = (exchange.kind, _moment(exchange.synced_at), exchange.error or "") if exchange else ("", "", "")
+        rows.append((count.bank.name, count.bank.category, sum(count.entries.values()), count.quarantined, *about))
+    return Table("banks", _("Lists of known pictures"), head, rows)
 
 
 def _detector(app: Application, name: str) -> dict[str, Any]:

@@ -99,13 +99,6 @@ class Tallies:
 
     def doubles(self, since: datetime, until: datetime) -> Sequence[Row]:
         """The first two independent decisions of each round of a case: queue, who and what, one and other, and how often."""
-        counted = (
-            *self._made(since, until),
-            Decision.state == "counted",
-            Decision.outcome != "escalate",
-            Decision.right.is_(None),
-        )
-        several = sa.select(Decision.case_id).where(*counted).group_by(Decision.case_id).having(sa.func.count() > 1)
         ranked = (
             sa.select(
                 Decision.queue,
@@ -115,7 +108,8 @@ class Tallies:
                 _in_turn(sa.func.lead(Decision.effect)).label("second"),
                 _in_turn(sa.func.row_number()).label("place"),
             )
-            .where(*counted, Decision.case_id.in_(several))
+            .where(*self._made(since, until), Decision.state == "counted")
+            .where(Decision.outcome != "escalate", Decision.right.is_(None))
             .subquery()
         )
         pair = (ranked.c.queue, ranked.c.one, ranked.c.other, ranked.c.first, ranked.c.second)

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from dashboard.charts import Bar, Point, columns, line, rows
+from dashboard.charts import LETTER, WIDTH, Bar, Point, columns, line, rows
 from dashboard.tables import Table, as_csv, safe
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -103,3 +103,10 @@ def test_a_table_is_a_download() -> None:
 
     assert bytes(answer.body).decode() == 'Queue,Kappa\r\n"a, b",-0.5\r\n"\'=cmd|""x""",\r\n'
     assert re.search("attachment; .*palisade-queues.csv", answer.headers["content-disposition"])
+
+
+def test_long_values_have_room_beside_their_bars() -> None:
+    drawn = rows("Waiting", [Bar("explicit", 12_345, 999, "12345, 999 late"), Bar("general", 3)])
+
+    (x,) = {float(found) for found in re.findall(r'<text class="value" x="([\d.]+)"', drawn)}
+    assert x + len("12345, 999 late") * LETTER <= WIDTH

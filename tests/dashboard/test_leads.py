@@ -29,6 +29,8 @@ PAGES = {
     "/app/backtest": {"policy", "lead"},
     "/app/health": {"lead", "admin"},
     "/app/rescans": {"lead", "policy", "admin"},
+    "/app/health/models.csv": {"lead", "admin"},
+    "/app/health/banks.csv": {"lead", "admin"},
 }
 TABLES = ("queues", "days", "reviewers", "agreement-queues", "agreement-reviewers", "precision")
 
@@ -122,6 +124,9 @@ def test_a_back_test_shows_what_would_change_and_why(parts: Application, browse:
     assert "surely-explicit" in answer.text
     assert "Explicit." in answer.text
     assert "Nothing was scanned" in tried(browser, DRAFT, **{"from": "2020-01-01", "to": "2020-01-02"}).text
+    download = tried(browser, DRAFT, **{"as": "csv"})
+    assert download.headers["content-type"].startswith("text/csv")
+    assert scan.id in {row["Scan"] for row in csv.DictReader(io.StringIO(download.text))}
 
 
 def test_an_error_of_the_draft_is_shown_at_its_line(parts: Application, browse: Browser) -> None:
@@ -186,6 +191,9 @@ def test_health_shows_lists_and_events(parts: Application, browse: Browser, tmp_
     assert backlog.oldest is not None
     assert utc_now() - backlog.oldest < timedelta(minutes=1)
     assert "campaign-7" in browser.get("/app/health").text
+    banks = csv.DictReader(io.StringIO(browser.get("/app/health/banks.csv").text))
+    assert [(row["Bank"], row["Entries"]) for row in banks] == [("campaign-7", "0")]
+    assert browser.get("/app/health/secrets.csv").status_code == 404
 
 
 def tried(browser: TestClient, draft: str, **more: str):  # type: ignore[no-untyped-def]

@@ -157,7 +157,20 @@ def test_pages_of_people_with_accounts_hold_no_english(
     with parts.database.write() as session:
         audit.record(session, DEFAULT_TENANT, "１", "case.opened", "２")
     filled = ["/app/queue", "/app/appeals", "/app/figures", "/app/audit?actor=１", "/app/accounts"]
-    data |= {case.id, appeal.id, appeal.case_id, scan.id, "anna", "nsfw", "explicit", "appeals", "block", "case."}
+    data |= {
+        case.id,
+        appeal.id,
+        appeal.case_id,
+        scan.id,
+        "anna",
+        "nsfw",
+        "explicit",
+        "appeals",
+        "block",
+        "case.",
+        "case",
+        "scan",
+    }
 
     assert visited(browser, filled, data) == {}
 

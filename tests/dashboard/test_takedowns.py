@@ -107,7 +107,7 @@ def test_the_first_due_comes_first_and_lists_have_pages(parts: Application, brow
         session.execute(sa.update(Notice).where(Notice.id == made[41].id).values(due_at=soon))
 
     pages = walk(browser, "/app/takedowns")
-    assert [page.text.count('<td class="name"><a href="/app/takedowns/notice_') for page in pages] == [50, 10]
+    assert [page.text.count('<td class="number"><a href="/app/takedowns/notice_') for page in pages] == [50, 10]
     text = "".join(page.text for page in pages)
     assert text.index(made[41].id) < text.index(made[0].id) < text.index(made[1].id)
     assert "1 h late" in pages[0].text
