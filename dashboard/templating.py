@@ -20,6 +20,7 @@ templates.env.globals.update(
             words.fpr_words,
             words.stranger_words,
             words.bits_words,
+            words.provenance_words,
             words.age_words,
             words.facts,
         )
