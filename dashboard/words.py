@@ -101,7 +101,10 @@ def facts(evidence: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Evidence as short pairs for people: no nested values, none of great length."""
     plain = (str, int, float, bool)
     return [
-        (str(name).replace("_", " "), str(value)[:200])
+        (
+            str(name).replace("_", " "),
+            {True: _("yes"), False: _("no")}[value] if isinstance(value, bool) else str(value)[:200],
+        )
         for name, value in evidence.items()
         if isinstance(value, plain) and value != ""
     ]
