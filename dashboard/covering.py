@@ -69,7 +69,11 @@ def fitted(pixels: NDArray[np.uint8], side: int) -> PIL.Image.Image:
     if scale >= 1:
         return PIL.Image.fromarray(pixels)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    return PIL.Image.fromarray(np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8))
+    whole = min(int(1 / scale), height, width)
+    if whole > 1:  # by a whole number first, which is many times as fast; what is left is less than a half
+        cut = pixels[: height // whole * whole, : width // whole * whole]
+        pixels = np.asarray(cv2.resize(cut, (width // whole, height // whole), interpolation=cv2.INTER_AREA), np.uint8)
+    return PIL.Image.fromarray(np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR), np.uint8))
 
 
 def as_jpeg(picture: PIL.Image.Image) -> bytes:

@@ -23,6 +23,7 @@ templates.env.globals.update(
             words.moment_words,
             words.stranger_words,
             words.bits_words,
+            words.provenance_words,
             words.facts,
             error_words,
         )

@@ -25,6 +25,18 @@ LABELS = {
 
 PROVENANCE = ("c2pa", "source_type", "generator", "software", "watermark")
 
+PROVENANCE_WORDS = {
+    "c2pa": marked(
+        "Signed statements of how it was made. Valid: unchanged since they were signed. Trusted: the signer is on a list of known ones."
+    ),
+    "source_type": marked("What the file says of itself. Anybody can write or remove it."),
+    "generator": marked(
+        "Left by an image generator, often with the prompt. Removing it is easy, and nobody adds it by chance."
+    ),
+    "software": marked("What last saved the file. Editing is no sign of generation."),
+    "watermark": marked("A pattern that a generator hides in the pixels. Bits that match tell how sure it is."),
+}
+
 HARMS = {
     "child_abuse": marked("Known child abuse material"),
     "likeness": marked("Protected person"),
@@ -39,6 +51,11 @@ HARMS = {
 def label_words(label: str) -> str:
     """What a finding says; its label where it is another's."""
     return _(LABELS[label]) if label in LABELS else label
+
+
+def provenance_words(label: str) -> str:
+    """What a kind of provenance is worth, for a newcomer."""
+    return _(PROVENANCE_WORDS[label]) if label in PROVENANCE_WORDS else ""
 
 
 def harm_words(harm: str) -> str:
@@ -107,7 +124,10 @@ def facts(evidence: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Evidence as short pairs for people: no nested values, none of great length."""
     plain = (str, int, float, bool)
     return [
-        (str(name).replace("_", " "), str(value)[:200])
+        (
+            str(name).replace("_", " "),
+            {True: _("yes"), False: _("no")}[value] if isinstance(value, bool) else str(value)[:200],
+        )
         for name, value in evidence.items()
         if isinstance(value, plain) and value != ""
     ]

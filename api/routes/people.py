@@ -62,7 +62,8 @@ def enrol_person(
     app: ApplicationDep,
     confirm_duplicate: Annotated[bool, Form(description="Enrol although somebody enrolled looks like this.")] = False,
 ) -> EnrolmentAnswer:
-    """Enrol a person. Photos that cannot be used are refused with the reason; none is kept."""
+    """Enrol a person. Photos that cannot be used are refused with the reason. None is kept; of one, a crop of the face where
+    `keep_reference` says that the person agreed to it."""
     with app.scanner.turn():
         enrolment = app.people.enrol(
             caller.tenant, who, read(photo), actor=caller.key_id, confirm_duplicate=confirm_duplicate

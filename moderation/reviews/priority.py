@@ -50,7 +50,7 @@ def _ahead(case: ReviewCase) -> list[Factor]:
     reach = min(MOST_REACH_HOURS, REACH_HOURS * math.log2(1 + case.reach))
     return [
         Factor("severity", SEVERITY_HOURS * (case.severity - 1), f"severity {case.severity} of 5"),
-        Factor("reach", round(reach, 2), f"seen by or sent {case.reach:,} times" if case.reach else "reach not known"),
+        Factor("reach", round(reach, 2), _reach_words(case.reach)),
         Factor("uncertainty", round(UNCERTAIN_HOURS * case.uncertainty, 2), f"uncertainty {case.uncertainty:.0%}"),
         Factor("policy", round(POLICY_HOURS * (case.weight - 50) / 50, 2), f"the policy's priority {case.weight}"),
     ]
@@ -60,3 +60,9 @@ def _hours(hours: float) -> str:
     return (
         f"{hours * 60:.0f} minutes" if hours < 1 else f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.1f} days"
     )
+
+
+def _reach_words(reach: int) -> str:
+    if not reach:
+        return "reach not known"
+    return "seen or sent once" if reach == 1 else f"seen or sent {reach:,} times"

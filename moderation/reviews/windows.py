@@ -20,6 +20,9 @@ MOST_TENANTS = 4
 OVERLAP = 200
 """Newest rows that are read again: of two rows that are written at once, the older may be seen last."""
 
+BYTES = 32
+"""Of a PDQ hash."""
+
 Rows = Sequence[tuple[str, bytes]]
 Source = Callable[[Session, str, str, int], Rows]
 Hashes = NDArray[np.uint8]
@@ -27,24 +30,33 @@ Hashes = NDArray[np.uint8]
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """ids: of the rows, sorted. hashes: uint64 (n, 4), row by row. of: which row each hash is of. whole: whether these are all."""
+    """ids: of the rows, sorted. hashes: uint64 (4, n), a hash a column, row by row. starts: where the hashes of each row begin. whole:
+    whether these are all."""
 
     ids: NDArray[np.bytes_]
     hashes: NDArray[np.uint64]
-    of: NDArray[np.int32]
+    starts: NDArray[np.int64]
     whole: bool
 
     def nearest(self, wanted: Hashes, most: int) -> tuple[list[str], list[int]]:
         """The nearest rows, by distance in bits from the nearest of the wanted hashes (n, 32)."""
         if not len(wanted) or not len(self.ids):
             return [], []
-        apart = np.full(len(self.hashes), 256, np.uint16)
+        apart = np.full(self.hashes.shape[1], 256, np.uint16)
         for one in np.ascontiguousarray(wanted).view(np.uint64):
-            np.minimum(apart, np.bitwise_count(self.hashes ^ one).sum(axis=1, dtype=np.uint16), out=apart)
-        rows = np.full(len(self.ids), 256, np.uint16)
-        np.minimum.at(rows, self.of, apart)
-        order = np.argsort(rows, kind="stable")[:most]
+            np.minimum(apart, self._apart(one), out=apart)
+        rows = np.minimum.reduceat(apart, self.starts)
+        first = np.argpartition(rows, most)[:most] if most < len(rows) else np.arange(len(rows))
+        order = first[np.lexsort((first, rows[first]))]
         return [bytes(name).decode() for name in self.ids[order]], rows[order].tolist()
+
+    def _apart(self, one: NDArray[np.uint64]) -> NDArray[np.uint16]:
+        """Bits between one hash and each of ours: three quarters fit into a byte, all four do not."""
+        bits = np.bitwise_count(self.hashes[0] ^ one[0])
+        for quarter in (1, 2):
+            bits += np.bitwise_count(self.hashes[quarter] ^ one[quarter])
+        apart: NDArray[np.uint16] = bits.astype(np.uint16) + np.bitwise_count(self.hashes[3] ^ one[3])
+        return apart
 
 
 class HashWindows:
@@ -77,24 +89,25 @@ class HashWindows:
 
 
 def _window(rows: Rows, *, whole: bool) -> Window:
-    """A window of rows (id, packed hashes of 32 bytes each), sorted by id."""
-    frames = np.array([len(packed) // 32 for _, packed in rows], np.int32)
-    hashes = np.frombuffer(b"".join(packed[: len(packed) // 32 * 32] for _, packed in rows), np.uint64).reshape(-1, 4)
-    return Window(
-        np.array([name.encode() for name, _ in rows], dtype="S40"),
-        hashes,
-        np.repeat(np.arange(len(rows), dtype=np.int32), frames),
-        whole,
-    )
+    """A window of rows (id, packed hashes of 32 bytes each), sorted by id; rows without a hash are left out."""
+    rows = [(name, packed) for name, packed in rows if len(packed) >= BYTES]
+    frames = np.array([len(packed) // BYTES for _, packed in rows], np.int64)
+    joined = b"".join(packed[: len(packed) // BYTES * BYTES] for _, packed in rows)
+    hashes = np.frombuffer(joined, np.uint64).reshape(-1, BYTES // 8).T
+    ids = np.array([name.encode() for name, _ in rows], dtype="S40")
+    return Window(ids, np.ascontiguousarray(hashes), np.cumsum(frames) - frames, whole)
 
 
 def _joined(known: Window, keep: int, fresh: Window, most: int) -> Window:
     """The first rows of one window and all of the other, at most so many, the newest."""
+    if np.array_equal(known.ids[keep:], fresh.ids):
+        return known
     first = max(0, keep + len(fresh.ids) - most)
-    kept = (known.of >= first) & (known.of < keep)
+    begin = int(known.starts[first])
+    end = int(known.starts[keep]) if keep < len(known.starts) else known.hashes.shape[1]
     return Window(
         np.concatenate([known.ids[first:keep], fresh.ids]),
-        np.concatenate([known.hashes[kept], fresh.hashes]),
-        np.concatenate([known.of[kept] - first, fresh.of + (keep - first)]).astype(np.int32),
+        np.concatenate([known.hashes[:, begin:end], fresh.hashes], axis=1),
+        np.concatenate([known.starts[first:keep] - begin, fresh.starts + (end - begin)]),
         known.whole and not first,
     )

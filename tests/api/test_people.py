@@ -40,14 +40,17 @@ def files(*contents: bytes) -> list[tuple[str, tuple[str, bytes, str]]]:
 
 
 def test_from_enrolling_to_forgetting(people: TestClient, photos: list[bytes]) -> None:
-    answer = people.post("/v1/people", data=FORM, files=files(*photos[:2], NO_FACE))
+    answer = people.post("/v1/people", data={**FORM, "keep_reference": "true"}, files=files(*photos[:2], NO_FACE))
     assert answer.status_code == 201
     person = answer.json()["person"]
     assert [report["code"] for report in answer.json()["photos"]] == ["", "", "no_face"]
     assert "template" not in answer.text
+    assert person["consent"]["reference"] is True
+    assert len(answer.text) < 2_000, "no picture is given out"
 
     url = f"/v1/people/{person['id']}"
     assert people.get(url).json() == person
+    assert people.get(f"{url}/reference").status_code == 405, "it is deleted, and never read"
     assert people.get("/v1/people").json() == {"people": [person]}
     assert people.post(f"{url}/photos", files=files(photos[2])).json()["person"]["photos"] == 3
     (finding,) = people.post("/v1/people/check", files=files(photos[3])).json()["findings"]
@@ -57,10 +60,14 @@ def test_from_enrolling_to_forgetting(people: TestClient, photos: list[bytes]) -
     scan = people.post("/v1/scans", content=photos[3], headers={"Content-Type": "image/png"}).json()
     assert [f["evidence"]["person"] for f in scan["findings"] if f["label"] == "likeness"] == [person["id"]]
 
+    assert people.delete(f"{url}/reference").status_code == 204
+    assert people.get(url).json()["consent"]["reference"] is False
+    assert people.delete(f"{url}/reference").status_code == 404
+
     assert people.delete(url).status_code == 204
     assert people.get(url).status_code == 404
     kinds = [event["kind"] for event in people.get(f"{url}/events").json()["events"]]
-    assert kinds == ["enrolled", "photos_added", "checked", "deleted"]
+    assert kinds == ["enrolled", "reference_kept", "photos_added", "checked", "reference_dropped", "deleted"]
 
 
 @pytest.mark.parametrize(
@@ -93,6 +100,7 @@ def test_a_key_needs_the_scope(make_application: MakeApp) -> None:
     for answer in (
         client.get("/v1/people"),
         client.delete("/v1/people/person_1"),
+        client.delete("/v1/people/person_1/reference"),
         client.post("/v1/people", data=FORM, files=files(NO_FACE)),
         client.post("/v1/people/check", files=files(NO_FACE)),
     ):

@@ -11,9 +11,13 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 
+from detectors.base import Finding
 from moderation.tables import DEFAULT_TENANT, Reveal, StoredImage, utc_now
+from tests.dashboard.test_looking import enrolled, like
 from tests.e2e.test_drop import problems
 from tests.e2e.test_review import Place, explicit, fill, place, press, themes, until
+from tests.e2e.test_sign_in import check
+from tests.moderation.reviews.conftest import hashes
 
 __all__ = ["fill", "place", "themes"]
 
@@ -136,3 +140,43 @@ def test_a_picture_whose_file_is_gone_is_said_to_be(browser: Chrome, place: Plac
     until(browser, lambda b: b.find_element(By.CSS_SELECTOR, ".picture-main .unshown").is_displayed())
     assert "The picture cannot be opened" in browser.find_element(By.CSS_SELECTOR, ".picture-main").text
     problems(browser)  # Chromium notes the 404
+
+
+def test_a_senior_compares_faces_beside_what_is_like_the_image(themes: Chrome, place: Place, fill: Any) -> None:
+    browser, person = themes, enrolled(place.parts)
+    for number, away in enumerate((0, 3, 255)):
+        pdq = bytes([away, *range(1, 32)]) if number < 2 else bytes(range(100, 132))
+        near, _ = fill(f"like-{number}", explicit(fpr=0.4, score=0.1))
+        with place.parts.database.write() as session:
+            session.execute(sa.update(StoredImage).where(StoredImage.id == near.image.id).values(pdq=pdq))
+    stranger = enrolled(place.parts, reference=False)
+    signed = Finding("provenance", "c2pa", evidence={"state": "valid", "trusted": False, "signer": "Some Camera Maker"})
+    saved = Finding("provenance", "software", evidence={"software": "Editor 9", "camera": "X-100"})
+    fill(
+        "matched",
+        signed,
+        saved,
+        like(person),
+        like(stranger),
+        explicit(),
+        hashes(bytes(range(32))),
+        external_id="upload-17",
+    )
+    place.sit(browser, place.sol)
+    press(browser, "n")
+    until(browser, lambda b: b.find_elements(By.ID, "decide"))
+    until(browser, lambda b: b.find_elements(By.CSS_SELECTOR, "#alike .alike-list figure"))
+    assert "2 of 256 bits apart" in browser.find_element(By.ID, "alike").text
+    assert browser.find_elements(By.CSS_SELECTOR, ".beside img") == []
+
+    press(browser, "f")
+    there = "return [...document.querySelectorAll('.beside img')].filter((i) => i.complete && i.naturalWidth).length"
+    until(browser, lambda b: b.execute_script(there) == 2)
+    assert "No picture of this person was kept" in browser.find_element(By.TAG_NAME, "main").text
+    check(browser, "case-faces")
+    press(browser, "f")
+    until(browser, lambda b: b.find_elements(By.CSS_SELECTOR, ".beside img") == [])
+    whole = browser.find_element(By.CSS_SELECTOR, "#alike figure [value=whole]")
+    whole.click()
+    until(browser, lambda b: b.find_elements(By.CSS_SELECTOR, "#alike figure[data-how=whole]"))
+    assert problems(browser) == []

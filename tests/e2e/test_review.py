@@ -57,13 +57,12 @@ class Place:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("reviews")
-    keys = {name: new_secret("review") for name in ("IMAGE", "ACCOUNT", "TAKEDOWN")}
+    keys = {name: new_secret("review") for name in ("IMAGE", "ACCOUNT", "PEOPLE", "TAKEDOWN")}
     more = {f"PALISADE_{name}_KEYS": key for name, key in keys.items()}
     more |= {"PALISADE_REVIEW_SECOND_SHARE": "0", "PALISADE_REVIEW_UNDO_SECONDS": "60", "PALISADE_CHORES_SECONDS": "60"}
     with served(folder, Path(folder) / "log", **more) as url:
-        parts = Application(
-            Settings(_env_file=None, data_dir=folder, **{f"{name.lower()}_keys": key for name, key in keys.items()})  # type: ignore[call-arg, arg-type]
-        )
+        own = {f"{name.lower()}_keys": key for name, key in keys.items()}
+        parts = Application(Settings(_env_file=None, data_dir=folder, **own))  # type: ignore[call-arg]
         ada, ben = (someone(parts, f"{name}@example.org", "reviewer") for name in ("ada", "ben"))
         yield Place(url, parts, ada, ben, someone(parts, "sol@example.org", "senior"))
         parts.database.close()
