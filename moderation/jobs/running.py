@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 import structlog
 from celery.exceptions import SoftTimeLimitExceeded
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from moderation import audit, events
@@ -99,6 +100,9 @@ class JobRunner:
             return self._failed(claim, error)
         except SoftTimeLimitExceeded:
             return self._failed(claim, TooLongError(f"The scan took longer than {self.settings.job_seconds} s."))
+        except (OperationalError, InterfaceError) as error:
+            log.warning("the database failed in a job", job=claim.job.id, error=str(error.orig))
+            return self._hand_back(claim, backoff(1, self.settings.job_retry_seconds, utc_now()))
         except SystemExit:
             self._hand_back(claim, utc_now())  # the worker is told to end at once
             raise
