@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
+from moderation.database import clock
 from moderation.rescans.records import PlanSpec, Progress
 from moderation.tables import (
     BankEntry,
@@ -18,7 +19,6 @@ from moderation.tables import (
     Scan,
     StoredImage,
     new_id,
-    utc_now,
 )
 from moderation.tables.base import ALPHABET
 
@@ -88,10 +88,7 @@ class RescanRepository:
 
     def now(self) -> datetime:
         """The database's clock: the same for all workers."""
-        if not self.postgres:
-            return utc_now()
-        moment: datetime = self.session.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
-        return moment
+        return clock(self.session)
 
     # plans
 
