@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from moderation import events
-from moderation.database import Database, clock
+from moderation.database import Database
 from moderation.events import Outbox
 from moderation.fetch import SafeClient
 from moderation.jobs.recovery import JobRecovery
