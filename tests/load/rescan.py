@@ -56,9 +56,9 @@ NEW = {"hold": 0.005, "restrict": 0.03}
 
 
 class Hosted:
-    """A host's installation in a folder. count: its images."""
+    """A host's installation in a folder. count: its images. lease: seconds of a shard's."""
 
-    def __init__(self, folder: Path, count: int, *, database: str, broker: str, host: Host) -> None:
+    def __init__(self, folder: Path, count: int, *, database: str, broker: str, host: Host, lease: int = 10) -> None:
         self.folder, self.count, self.host = folder, count, host
         keys = folder / "keys.json"
         if not keys.exists():
@@ -77,7 +77,7 @@ class Hosted:
             "PALISADE_FETCH_ALLOWED_NETWORKS": "127.0.0.0/8",
             "PALISADE_SCAN_CONCURRENCY": "1",
             "PALISADE_CHORES_SECONDS": "1",
-            "PALISADE_RESCAN_LEASE_SECONDS": "10",
+            "PALISADE_RESCAN_LEASE_SECONDS": str(lease),
             "PALISADE_LOG_LEVEL": "warning",
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
@@ -385,14 +385,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=1, help="of what is killed when")
     parser.add_argument("--folder", type=Path, help="where everything is, and stays; default: a temporary folder")
     given = parser.parse_args(arguments)
-    count = given.images or (600 if given.quick else 100_000)
+    count = given.images or (300 if given.quick else 100_000)
     with ExitStack() as stack:
         folder = given.folder or stack.enter_context(service_folder())
         postgres = stack.enter_context(Postgres(folder / "postgres"))
         redis = stack.enter_context(Redis(folder / "redis"))
         host = stack.enter_context(running_host(SECRET))
-        run = Hosted(folder, count, database=postgres.url, broker=redis.url, host=host)
-        kills, every = (2, 1.0) if given.quick else (given.kills, given.every)
+        run = Hosted(folder, count, database=postgres.url, broker=redis.url, host=host, lease=3 if given.quick else 10)
+        kills, every = (1, 0.5) if given.quick else (given.kills, given.every)
         rate = count / 8 if given.quick else 0.0
         figures = measure(
             run, given.seed, kills=kills, every=every, rate=rate, import_seconds=given.import_seconds or float("inf")
