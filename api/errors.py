@@ -4,6 +4,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
 
 from moderation.errors import ModerationError, RateLimitError
@@ -24,6 +25,8 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(ModerationError, _moderation)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
+    for outage in (OperationalError, InterfaceError):
+        app.add_exception_handler(outage, _outage)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -46,6 +49,12 @@ async def _http(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class only
     code = CODES.get(error.status_code, "http_error")
     return error_response(error.status_code, code, str(error.detail), **(error.headers or {}))
+
+
+async def _outage(_request: Request, error: Exception) -> JSONResponse:
+    log.error("the database failed", error=str(getattr(error, "orig", error)))
+    message = "The database does not answer, or has no room: nothing of this request was kept."
+    return error_response(503, "database_unavailable", message, "Send it again later.")
 
 
 async def _unexpected(_request: Request, error: Exception) -> JSONResponse:

@@ -3,11 +3,13 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import alembic.command
 import alembic.config
+import sqlalchemy as sa
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, event, make_url
@@ -108,6 +110,14 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def clock(session: Session) -> datetime:
+    """The database's clock, the same for all processes; on SQLite, this machine's."""
+    if session.get_bind().dialect.name == "sqlite":
+        return datetime.now(UTC)
+    moment: datetime = session.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
+    return moment
 
 
 def newest_revision() -> str:

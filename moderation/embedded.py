@@ -11,7 +11,6 @@ from celery.worker import WorkController
 from celery.worker import state as worker_state
 
 from moderation.jobs.records import LANES
-from moderation.tables import utc_now
 
 if TYPE_CHECKING:
     from moderation.application import Application
@@ -72,7 +71,7 @@ def tell_of_all(application: "Application") -> None:
     """What waits in the database was told to the threads of a process that has ended."""
     if not application.tasks.is_remote:
         for lane in LANES:
-            application.recovery.ring(lane, utc_now(), again=True)
+            application.recovery.ring(lane, application.recovery.now(), again=True)
 
 
 def _start(application: "Application", lane: str, *, pool: str) -> threading.Thread:

@@ -32,6 +32,9 @@ LEASE = timedelta(seconds=60)
 BACKOFF = (5, 30, 120, 600, 1_800, 3_600, 7_200, 14_400, 28_800, 43_200)
 """Seconds until the next attempt, each with jitter; after the last one the event is given up: about 27 hours in all."""
 
+LONGEST_WAIT = timedelta(days=1)
+"""Longer than an event ever waits for its next attempt: what is to wait longer was written by a clock that jumped."""
+
 ANSWER_BYTES = 65_536
 
 
@@ -89,7 +92,8 @@ class Outbox:
         return sum(self._deliver(event, now) for event in self._lease(limit, now))
 
     def _lease(self, limit: int, now: datetime) -> Sequence[Event]:
-        due = sa.select(Event).where(Event.next_at <= now).order_by(Event.next_at).limit(limit)
+        may = sa.or_(Event.next_at <= now, Event.next_at > now + LONGEST_WAIT)
+        due = sa.select(Event).where(may).order_by(Event.next_at).limit(limit)
         with self.database.write() as session:
             events = session.scalars(due.with_for_update(skip_locked=True)).all()
             for event in events:

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.exc import IntegrityError
 
-from moderation.database import Database
-from moderation.tables import Lease, utc_now
+from moderation.database import Database, clock
+from moderation.tables import Lease
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +25,11 @@ LASTS = timedelta(seconds=60)
 def new_holder() -> str:
     """A name for one holder of this process, for people and unlike any other."""
     return f"{socket.gethostname()[:30]}/{os.getpid()}/{uuid.uuid4().hex[:12]}"
+
+
+def is_held(until: datetime | None, now: datetime, lasts: timedelta) -> bool:
+    """Whether a lease of this length holds. One that ends far too late is of a clock that jumped back since: it is none."""
+    return until is not None and now < until <= now + 2 * lasts
 
 
 class Heartbeat:
@@ -62,7 +67,7 @@ class Heartbeat:
 
 
 class Leases:
-    """Named leases. Moments are of this machine's clock: clocks that differ by less than a lease do no harm."""
+    """Named leases. They go by the database's clock."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -71,7 +76,7 @@ class Leases:
     def held(self, name: str, *, lasts: timedelta = LASTS) -> Iterator[bool]:
         """Whether this process has the lease for the block; False where another one has it."""
         holder = new_holder()
-        if not self._take(name, holder, utc_now(), lasts):
+        if not self._take(name, holder, lasts):
             yield False
             return
         try:
@@ -83,8 +88,9 @@ class Leases:
             with self.database.write() as session:
                 session.execute(sa.delete(Lease).where(Lease.name == name, Lease.holder == holder))
 
-    def _take(self, name: str, holder: str, now: datetime, lasts: timedelta) -> bool:
+    def _take(self, name: str, holder: str, lasts: timedelta) -> bool:
         with self.database.write() as session:
+            now = clock(session)
             lease = session.get(Lease, name, with_for_update=True)
             if lease is None:
                 try:
@@ -93,7 +99,7 @@ class Leases:
                 except IntegrityError:
                     return False  # another process took it at this moment
                 return True
-            if lease.held_until > now:
+            if is_held(lease.held_until, now, lasts):
                 return False
             lease.holder, lease.held_until = holder, now + lasts
         return True
@@ -101,5 +107,5 @@ class Leases:
     def _renew(self, name: str, holder: str, until: timedelta) -> bool:
         mine = sa.update(Lease).where(Lease.name == name, Lease.holder == holder)
         with self.database.write() as session:
-            result = session.execute(mine.values(held_until=utc_now() + until))
+            result = session.execute(mine.values(held_until=clock(session) + until))
         return int(getattr(result, "rowcount", 0)) == 1

@@ -22,6 +22,9 @@ def _store_errors() -> tuple[type[Exception], ...]:
 
 STORE_ERRORS = _store_errors()
 
+OPEN_ERRORS: tuple[type[Exception], ...] = (*STORE_ERRORS, ValueError, ImportError)
+"""The same, and what a URL raises that names no store, or one whose library is not installed."""
+
 
 class EncryptedFiles:
     """Small files below a URL, encrypted; plain bytes never reach the disk, and no half file is ever read.

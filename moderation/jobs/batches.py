@@ -6,6 +6,7 @@ from datetime import timedelta
 from sqlalchemy.orm import Session
 
 from moderation import audit, events
+from moderation.database import clock
 from moderation.errors import InvalidRequestError, ModerationError, NotFoundError
 from moderation.fetch import check_url
 from moderation.jobs.records import BadRow, Order
@@ -59,7 +60,9 @@ class BatchService:
             kept = found(repository.batch(batch.id, lock=True), batch.id)
             kept.total += len(made)
             kept.failed += sum(job.state == "failed" for job in made)
-            kept.touched_at = utc_now()
+            now = kept.touched_at = clock(session)
+            for job in made:
+                job.run_at = now
             repository.add(made)
 
     def _job(self, batch: Batch, row: Order | BadRow) -> Job:

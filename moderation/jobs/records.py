@@ -1,6 +1,7 @@
 """What jobs and batches are to those who ask for them."""
 
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 from moderation.errors import ModerationError
@@ -18,6 +19,10 @@ LANES = ("interactive", "bulk")
 
 GRACE = 30
 """Seconds that a scan has to end once it was told that its time is over; then its process is killed."""
+
+
+LONGEST_WAIT = timedelta(hours=2)
+"""Longer than a job ever waits for its next attempt."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,11 @@ class Claim:
 
     job: Job
     holder: str
+
+
+def is_due(run_at: datetime, now: datetime) -> bool:
+    """Whether a queued job may begin. A moment that is further ahead than a job ever waits is of a clock that jumped."""
+    return run_at <= now or run_at > now + LONGEST_WAIT
 
 
 class LeaseLostError(ModerationError):

@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+from moderation.database import clock
 from moderation.errors import ModerationError
 from moderation.jobs.batches import ABANDONED
 from moderation.jobs.records import LANES
@@ -9,7 +10,7 @@ from moderation.jobs.repository import JobRepository
 from moderation.jobs.running import finish, requeue
 from moderation.jobs.service import JobService
 from moderation.settings import Settings
-from moderation.tables import Job, utc_now
+from moderation.tables import Job
 
 WINDOW = 256
 """Jobs of a lane that workers are told of at a time, so that a broker's memory does not grow with a batch."""
@@ -31,12 +32,18 @@ class JobRecovery:
         self.database = jobs.database
         self.jobs = jobs
         self.losses = settings.job_losses
+        self.lease = timedelta(seconds=settings.job_lease_seconds)
         self.told = timedelta(seconds=settings.job_ring_seconds)
         self.days = timedelta(days=settings.job_days)
 
+    def now(self) -> datetime:
+        """The database's clock."""
+        with self.database.read() as session:
+            return clock(session)
+
     def recover(self, *, now: datetime | None = None) -> int:
         """Everything that is due; gives how many jobs were taken from dead workers, told of, or cleaned up."""
-        now = now or utc_now()
+        now = now or self.now()
         done = self.take_from_the_dead(now)
         done += sum(self.ring(lane, now) for lane in LANES)
         done += self._clean_up(now)
@@ -45,7 +52,7 @@ class JobRecovery:
     def take_from_the_dead(self, now: datetime) -> int:
         """Queue jobs again whose worker fell silent; quarantine those that several died over."""
         with self.database.write() as session:
-            lost = JobRepository(session).lost(now, LIMIT)
+            lost = JobRepository(session).lost(now, self.lease, LIMIT)
             for job in lost:
                 job.losses += 1
                 if job.losses < self.losses:
@@ -70,7 +77,7 @@ class JobRecovery:
 
     def top_up(self) -> int:
         """Tell workers of more bulk jobs once they have begun half of those they were told of."""
-        now = utc_now()
+        now = self.now()
         with self.database.read() as session:
             told = JobRepository(session).told("bulk", now - self.told)
         return self.ring("bulk", now) if told < WINDOW // 2 else 0

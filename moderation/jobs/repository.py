@@ -1,13 +1,13 @@
 """SQL of jobs and batches."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from moderation.jobs.records import ENDED
+from moderation.jobs.records import ENDED, LONGEST_WAIT
 from moderation.tables import Batch, Job, Scan
 
 S = TypeVar("S", bound=sa.Select[Any])
@@ -55,9 +55,13 @@ class JobRepository:
         size = self.session.scalar(sa.select(sa.func.sum(Job.size)).where(Job.spooled.is_(True))) or 0
         return jobs, int(size)
 
-    def lost(self, now: datetime, limit: int) -> Sequence[Job]:
-        """Jobs whose worker gave no sign of life in time; locked, and passed over where another process has them."""
-        query = sa.select(Job).where(Job.state == "running", Job.held_until < now).order_by(Job.held_until)
+    def lost(self, now: datetime, lease: timedelta, limit: int) -> Sequence[Job]:
+        """Jobs whose worker gave no sign of life in time; locked, and passed over where another process has them.
+
+        A lease that ends far too late is of a clock that jumped: it is none.
+        """
+        over = sa.or_(Job.held_until < now, Job.held_until > now + 2 * lease)
+        query = sa.select(Job).where(Job.state == "running", over).order_by(Job.held_until)
         return self.session.scalars(query.limit(limit).with_for_update(skip_locked=True)).all()
 
     def to_ring(self, lane: str, now: datetime, told_before: datetime, limit: int) -> Sequence[Job]:
@@ -66,8 +70,8 @@ class JobRepository:
         query = sa.select(Job).where(
             Job.state == "queued",
             Job.lane == lane,
-            Job.run_at <= now,
-            sa.or_(Job.rung_at.is_(None), Job.rung_at < told_before),
+            sa.or_(Job.run_at <= now, Job.run_at > now + LONGEST_WAIT),
+            sa.or_(Job.rung_at.is_(None), Job.rung_at < told_before, Job.rung_at > now + LONGEST_WAIT),
             sa.or_(Job.batch_id.is_(None), Job.batch_id.not_in(receiving)),
         )
         query = query.order_by(Job.run_at, Job.id).limit(limit)
@@ -75,7 +79,8 @@ class JobRepository:
 
     def told(self, lane: str, since: datetime) -> int:
         """Jobs that workers were told of since then and that none has begun."""
-        query = sa.select(sa.func.count()).where(Job.state == "queued", Job.lane == lane, Job.rung_at >= since)
+        lately = Job.rung_at.between(since, since + LONGEST_WAIT)
+        query = sa.select(sa.func.count()).where(Job.state == "queued", Job.lane == lane, lately)
         return self.session.scalar(query) or 0
 
     def leftovers(self, limit: int) -> Sequence[Job]:

@@ -4,14 +4,15 @@ from datetime import datetime, timedelta
 
 import structlog
 from celery.exceptions import SoftTimeLimitExceeded
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from moderation import audit, events
-from moderation.database import Database
+from moderation.database import Database, clock
 from moderation.errors import FetchError, ModerationError, RateLimitError
 from moderation.fetch import SafeClient
 from moderation.jobs.batches import end_batch
-from moderation.jobs.records import GRACE, Claim, LeaseLostError
+from moderation.jobs.records import GRACE, Claim, LeaseLostError, is_due
 from moderation.jobs.repository import JobRepository
 from moderation.jobs.service import JobService, backoff
 from moderation.leases import Heartbeat, new_holder
@@ -67,10 +68,11 @@ class JobRunner:
         return timedelta(seconds=self.settings.job_seconds + GRACE)
 
     def _claim(self, job_id: str) -> Claim | None:
-        now, holder = utc_now(), new_holder()
+        holder = new_holder()
         with self.database.write() as session:
+            now = clock(session)
             job = JobRepository(session).job(job_id, lock=True)
-            if job is None or job.state != "queued" or job.run_at > now:
+            if job is None or job.state != "queued" or not is_due(job.run_at, now):
                 return None
             job.state, job.holder, job.held_until = "running", holder, now + self.lease
             job.attempts += 1
@@ -78,7 +80,7 @@ class JobRunner:
 
     def _renew(self, claim: Claim, until: timedelta) -> bool:
         with self.database.write() as session:
-            return JobRepository(session).renew(claim.job.id, claim.holder, utc_now() + until)
+            return JobRepository(session).renew(claim.job.id, claim.holder, clock(session) + until)
 
     def _try(self, claim: Claim) -> str:
         try:
@@ -93,30 +95,34 @@ class JobRunner:
             log.warning("job was taken over", job=claim.job.id)
             return ""
         except RateLimitError as error:
-            # uploads have all turns
-            return self._hand_back(claim, backoff(1, float(error.retry_after), utc_now()))
-        except ModerationError as error:
-            return self._failed(claim, error)
-        except SoftTimeLimitExceeded:
-            return self._failed(claim, TooLongError(f"The scan took longer than {self.settings.job_seconds} s."))
+            return self._hand_back(claim, float(error.retry_after))  # uploads have all turns
+        except (OperationalError, InterfaceError) as error:
+            log.warning("the database failed in a job", job=claim.job.id, error=str(error.orig))
+            return self._hand_back(claim, self.settings.job_retry_seconds)
         except SystemExit:
-            self._hand_back(claim, utc_now())  # the worker is told to end at once
+            self._hand_back(claim, 0)  # the worker is told to end at once
             raise
+        except ModerationError as error:
+            failure = error
+        except SoftTimeLimitExceeded:
+            failure = TooLongError(f"The scan took longer than {self.settings.job_seconds} s.")
         except Exception as error:
             log.exception("job failed", job=claim.job.id)
-            return self._failed(claim, ModerationError(f"{type(error).__name__} in the scan."))
-        return "done"
+            failure = ModerationError(f"{type(error).__name__} in the scan.")
+        else:
+            return "done"
+        return self._failed(claim, failure)
 
     def _fetch(self, url: str) -> bytes:
         return self.client.fetch(url, max_bytes=self.settings.max_bytes).data
 
-    def _hand_back(self, claim: Claim, run_at: datetime) -> str:
-        """Let another worker begin it, from then on: no fault of the job's, and no attempt."""
+    def _hand_back(self, claim: Claim, seconds: float) -> str:
+        """Let another worker begin it, after so many seconds: no fault of the job's, and no attempt."""
         try:
             with self.database.write() as session:
                 job = held(session, claim)
                 job.attempts -= 1
-                requeue(job, run_at)
+                requeue(job, backoff(1, seconds, clock(session)))
         except LeaseLostError:
             return ""
         return "queued"
@@ -128,7 +134,7 @@ class JobRunner:
                 if state == "queued":
                     job = held(session, claim)
                     job.code, job.error = error.error_code, error.message
-                    requeue(job, backoff(job.attempts, self.settings.job_retry_seconds, utc_now()))
+                    requeue(job, backoff(job.attempts, self.settings.job_retry_seconds, clock(session)))
                 else:
                     end(session, claim, state, error=error)
         except LeaseLostError:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from moderation import audit
-from moderation.database import Database
+from moderation.database import Database, clock
 from moderation.doorbell import Doorbell, DoorbellError
 from moderation.errors import ConflictError, ModerationError, NotFoundError
 from moderation.fetch import check_url
@@ -96,6 +96,8 @@ class JobService:
         if order.data:
             self.spool.put(tenant, job.id, order.data)
         with self.database.write() as session:
+            job.run_at = clock(session)
+            job.rung_at = job.run_at if self.doorbell.can_ring else None
             JobRepository(session, tenant).add([job])
         self.ring([(job.id, lane)])
         return job
@@ -119,7 +121,7 @@ class JobService:
             attempts=0,
             losses=0,
             run_at=now,
-            rung_at=now if self.doorbell.can_ring and not batch_id else None,
+            rung_at=None,
             holder="",
             held_until=None,
             scan_id=None,
@@ -164,8 +166,8 @@ class JobService:
             job = found(repository.job(job_id, lock=True), job_id)
             if job.state != "quarantined":
                 raise ConflictError(f"The job is {job.state}, not quarantined.", hint="See `palisade jobs list`.")
-            job.state, job.attempts, job.losses, job.run_at = "queued", 0, 0, utc_now()
-            job.finished_at, job.rung_at = None, utc_now() if self.doorbell.can_ring else None
+            job.state, job.attempts, job.losses, job.run_at = "queued", 0, 0, clock(session)
+            job.finished_at, job.rung_at = None, job.run_at if self.doorbell.can_ring else None
             reopen_batch(repository, job)
             audit.record(session, tenant, actor, "job.released", job_id, code=job.code)
         self.ring([(job.id, job.lane)])

@@ -18,7 +18,7 @@ from moderation.rescans.records import SOURCES
 from moderation.rescans.repository import RescanRepository
 from moderation.rescans.sources import SourceError
 from moderation.scans.service import HostContext, ScanService, Upload
-from moderation.storage import STORE_ERRORS, said
+from moderation.storage import OPEN_ERRORS, STORE_ERRORS, said
 
 BATCH = 500
 """Files that are looked for at once among what was scanned before."""
@@ -191,7 +191,7 @@ class Importer:
         try:
             with fsspec.open(where, "rb") as stream:
                 return bytes(stream.read(self.max_bytes + 1))
-        except (*STORE_ERRORS, ValueError, ImportError) as error:
+        except OPEN_ERRORS as error:
             raise SourceError(f"It cannot be read: {type(error).__name__}: {error}.") from error
 
 

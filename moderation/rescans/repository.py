@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, aliased
 
+from moderation.database import clock
 from moderation.policy import Policy
 from moderation.rescans.records import PlanSpec, Progress
 from moderation.tables import (
@@ -22,7 +23,6 @@ from moderation.tables import (
     StoredImage,
     Tenant,
     new_id,
-    utc_now,
 )
 from moderation.tables.base import ALPHABET
 
@@ -92,10 +92,7 @@ class RescanRepository:
 
     def now(self) -> datetime:
         """The database's clock: the same for all workers."""
-        if not self.postgres:
-            return utc_now()
-        moment: datetime = self.session.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
-        return moment
+        return clock(self.session)
 
     # plans
 

@@ -9,7 +9,7 @@ import fsspec
 from moderation.errors import FetchError, ModerationError, StorageError
 from moderation.fetch import SafeClient
 from moderation.rescans.records import check_template
-from moderation.storage import STORE_ERRORS, ImageStore
+from moderation.storage import OPEN_ERRORS, ImageStore
 
 
 class SourceError(ModerationError):
@@ -75,7 +75,7 @@ class UrlImages:
                 data = bytes(stream.read(self.max_bytes + 1))
         except FileNotFoundError as error:
             raise SourceError("It is not at the source any more.", code="not_found") from error
-        except (*STORE_ERRORS, ValueError, ImportError) as error:
+        except OPEN_ERRORS as error:
             raise SourceError(f"The source cannot be read: {type(error).__name__}: {error}.") from error
         if len(data) > self.max_bytes:
             raise SourceError(f"It has more than {self.max_bytes:,} bytes.", again=False, code="too_large")

@@ -56,9 +56,9 @@ NEW = {"hold": 0.005, "restrict": 0.03}
 
 
 class Hosted:
-    """A host's installation in a folder. count: its images."""
+    """A host's installation in a folder. count: its images. lease: seconds of a shard's."""
 
-    def __init__(self, folder: Path, count: int, *, database: str, broker: str, host: Host) -> None:
+    def __init__(self, folder: Path, count: int, *, database: str, broker: str, host: Host, lease: int = 10) -> None:
         self.folder, self.count, self.host = folder, count, host
         keys = folder / "keys.json"
         if not keys.exists():
@@ -77,7 +77,7 @@ class Hosted:
             "PALISADE_FETCH_ALLOWED_NETWORKS": "127.0.0.0/8",
             "PALISADE_SCAN_CONCURRENCY": "1",
             "PALISADE_CHORES_SECONDS": "1",
-            "PALISADE_RESCAN_LEASE_SECONDS": "10",
+            "PALISADE_RESCAN_LEASE_SECONDS": str(lease),
             "PALISADE_LOG_LEVEL": "warning",
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
@@ -181,8 +181,10 @@ def kill_now_and_then(crew: Crew, is_over: Any, *, kills: int, every: float) -> 
             next_kill = time.monotonic() + crew.chance.uniform(0.5, 2) * every
 
 
-def import_all(run: Hosted, chance: random.Random, *, processes: int, kills: int, every: float) -> dict[str, Any]:
-    """Through so many processes, each with a manifest of its share."""
+def import_all(
+    run: Hosted, chance: random.Random, *, processes: int, kills: int, every: float, most: float
+) -> dict[str, Any]:
+    """Through so many processes, each with a manifest of its share. most: seconds after which it is broken off."""
     size = -(-run.count // processes)
     commands = []
     for part in range(processes):
@@ -195,7 +197,7 @@ def import_all(run: Hosted, chance: random.Random, *, processes: int, kills: int
     until_first = started + 30
     with Crew(run, commands, chance) as crew:
         until(lambda: stored(app) > before or crew.has_ended or time.monotonic() > until_first)
-        kill_now_and_then(crew, lambda: crew.has_ended, kills=kills, every=every)
+        kill_now_and_then(crew, lambda: crew.has_ended or time.monotonic() - started > most, kills=kills, every=every)
     seconds, count = time.monotonic() - started, stored(app)
     app.database.close()
     per_s = round((count - before) / seconds, 1)
@@ -332,12 +334,15 @@ def told(run: Hosted) -> dict[str, Any]:
     }
 
 
-def measure(run: Hosted, seed: int, *, kills: int, every: float, rate: float) -> dict[str, Any]:
+def measure(run: Hosted, seed: int, *, kills: int, every: float, rate: float, import_seconds: float) -> dict[str, Any]:
     """The whole of it. rate: most postings a second of a plan, so that few of them take long enough to be killed over."""
     chance = random.Random(seed)
     say("drawing", images=run.count)
     run.prepare()
-    figures: dict[str, Any] = {"import": import_all(run, chance, processes=2, kills=kills, every=every * 3)}
+    figures: dict[str, Any] = {
+        "import": import_all(run, chance, processes=2, kills=kills, every=every * 3, most=import_seconds)
+    }
+    run.count = figures["import"]["images"]
     say("imported", **figures["import"])
     first = scored(run)
     run.train(2)
@@ -376,19 +381,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--images", type=int, default=0, help="how many images are hosted")
     parser.add_argument("--kills", type=int, default=6, help="processes that are killed in each part, at most")
     parser.add_argument("--every", type=float, default=4.0, help="seconds between two of them, more or less")
+    parser.add_argument("--import-seconds", type=float, default=0, help="break the import off then; 0: never")
     parser.add_argument("--seed", type=int, default=1, help="of what is killed when")
     parser.add_argument("--folder", type=Path, help="where everything is, and stays; default: a temporary folder")
     given = parser.parse_args(arguments)
-    count = given.images or (600 if given.quick else 100_000)
+    count = given.images or (300 if given.quick else 100_000)
     with ExitStack() as stack:
         folder = given.folder or stack.enter_context(service_folder())
         postgres = stack.enter_context(Postgres(folder / "postgres"))
         redis = stack.enter_context(Redis(folder / "redis"))
         host = stack.enter_context(running_host(SECRET))
-        run = Hosted(folder, count, database=postgres.url, broker=redis.url, host=host)
-        kills, every = (2, 1.0) if given.quick else (given.kills, given.every)
-        figures = measure(run, given.seed, kills=kills, every=every, rate=count / 8 if given.quick else 0.0)
-    figures["whole"] = is_whole(figures, count)
+        run = Hosted(folder, count, database=postgres.url, broker=redis.url, host=host, lease=3 if given.quick else 10)
+        kills, every = (1, 0.5) if given.quick else (given.kills, given.every)
+        rate = count / 8 if given.quick else 0.0
+        figures = measure(
+            run, given.seed, kills=kills, every=every, rate=rate, import_seconds=given.import_seconds or float("inf")
+        )
+    figures["whole"] = is_whole(figures, run.count)
     print(json.dumps(figures))
     raise SystemExit(0 if figures["whole"] else 1)
 

@@ -6,7 +6,6 @@ from datetime import timedelta
 from moderation.chores import Chores
 from moderation.database import Database
 from moderation.leases import Leases
-from moderation.tables import utc_now
 
 
 def test_one_has_it_at_a_time(database: Database) -> None:
@@ -26,7 +25,7 @@ def test_silence_ends_it_and_signs_of_life_do_not(database: Database) -> None:
         threading.Event().wait(1.2)
         with leases.held("x") as theirs:
             assert (mine, theirs) == (True, False)
-    assert leases._take("x", "a process that dies", utc_now(), short)
+    assert leases._take("x", "a process that dies", short)
     threading.Event().wait(0.8)
     with leases.held("x") as after:
         assert after

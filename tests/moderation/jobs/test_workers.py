@@ -19,9 +19,10 @@ import sqlalchemy as sa
 from moderation.application import Application
 from moderation.commands.keys import new_secret
 from moderation.jobs.records import Order
-from moderation.settings import Settings, settings
+from moderation.settings import Settings
 from moderation.tables import Event, Job, Scan
 from tests.factories import encode, picture
+from tests.faults.installation import Installation
 from tests.hosts import Host
 
 pytestmark = pytest.mark.slow
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
 
 START_SECONDS = 120
-"""Loading the models on a busy machine."""
+"""Of a worker on a busy machine."""
 
 
 @pytest.fixture
@@ -46,9 +47,12 @@ def broker(redis_url: str) -> Iterator[str]:
 
 @pytest.fixture
 def environment(broker: str, database_url: str, tmp_path: Path) -> dict[str, str]:
+    light = Installation(tmp_path / "light", database_url, broker).values
     return {
         "PALISADE_DATA_DIR": str(tmp_path),
-        "PALISADE_MODELS_DIR": str(settings().models),
+        "PALISADE_MODELS_DIR": light["models_dir"],
+        "PALISADE_POLICIES_DIR": light["policies_dir"],
+        "PALISADE_POLICY": light["policy"],
         "PALISADE_DATABASE_URL": database_url,
         "PALISADE_BROKER_URL": broker,
         "PALISADE_IMAGE_KEYS": new_secret("k1"),
