@@ -169,11 +169,11 @@ def fill_partitions(connection: sa.Connection, each: int) -> None:
 INSERT = """
 insert into parted (id, tenant_id, created_at, image_id, measurement_id, reused, action, policy, policy_version, policy_digest,
     verdict, external_id, uploader, surface, locale, reach, consent)
-select 'scan_' || (select string_agg(substr(:digits, ((moment >> (5 * place)) & 31)::int + 1, 1), '' order by place desc)
-        from generate_series(0, 8) place) || lpad(number::text, 17, '0'),
+select 'scan_' || (select string_agg(substr(:digits, cast((moment >> (5 * place)) & 31 as int) + 1, 1), '' order by place desc)
+        from generate_series(0, 8) place) || lpad(cast(number as text), 17, '0'),
     'default', now(), 'img', 'msr', false, 'allow', 'p', 1, repeat('d', 64),
-    '{"action": "allow", "reasons": []}', 'pic-' || (:month * :count + number), 'u', 'post', 'en', 0, false
-from (select number, :start + number::bigint * :step as moment from generate_series(0, :count - 1) number) made
+    '{"action": "allow", "reasons": []}', 'pic-' || (cast(:month as bigint) * :count + number), 'u', 'post', 'en', 0, false
+from (select number, cast(:start as bigint) + cast(number as bigint) * :step as moment from generate_series(0, cast(:count as int) - 1) number) made
 """
 
 
