@@ -1,7 +1,7 @@
 """The arithmetic of deploy/scaling.md: `python -m tests.load.scaling [--core-hour 0.04 --gb-month 0.10]`. Prints its table, then one JSON object.
 
-What was measured is in deploy/measured.json; everything here is derived from it, linearly but for workers: one that waits for the
-others for a share of its time (`serial`, from what two did against one) never does more than 1 / serial of them.
+What was measured is in deploy/measured.json; everything here is derived from it, linearly but for workers: those that wait for each
+other for a share of their time (`serial`, from what two did against one) never do more than 1 / serial of them.
 `python -m tests.load.scaling_runs` runs what can be run on one machine.
 """
 
@@ -20,6 +20,12 @@ UPLOADS_PER_DAY = 1_000_000
 
 PEAK = 3
 """Of uploads, over the day's mean."""
+
+
+WORKERS = (4, 8, 16, 64)
+
+TWO = (1.8, 1.9, 1.98)
+"""What two workers may do against one (`python -m tests.bench.rescan_workers`)."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +110,7 @@ def uploads(figures: dict[str, float]) -> dict[str, float]:
 
 def derived(figures: dict[str, float], prices: Prices) -> dict[str, Any]:
     sizes = [row(images, cores, figures, prices) for images, _, cores in SIZES]
-    workers = {str(count): round(speedup(count, figures["two_workers"]), 1) for count in (1, 2, 4, 8, 16, 64)}
+    workers = {str(two): [round(speedup(count, two), 1) for count in WORKERS] for two in TWO}
     shards = {str(count): round(figures["index_bytes_per_hash"] * 100e6 / count / 1e9, 2) for count in (1, 2, 4, 8)}
     return {
         "sizes": sizes,
