@@ -37,6 +37,7 @@ PAGES = {
         "/app/backtest",
         "/app/backtest?policy=mainstream",
         "/app/health",
+        "/app/rescans",
         "/app/accounts",
     ),
     "ada@demo.example": ("/app", "/app/accounts", "/app/health"),

@@ -122,7 +122,7 @@ def _fault(variable: Variable, finding: Finding) -> str:
         value = getattr(finding, name)
         if name in variable.members and not _is_share(value):
             return f"`{variable.name}.{name}` is {_shown(value)}, not a number in [0, 1]"
-    for name, member in _fields(variable):
+    for name, member in fields_of(variable):
         value = finding.evidence.get(name, member.absent)
         if not has_type(value, member.type):
             return f"`{variable.name}.{name}` is {_shown(value)}, not of type {member.type}"
@@ -139,7 +139,8 @@ def _is_share(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
-def _fields(variable: Variable) -> list[tuple[str, Member]]:
+def fields_of(variable: Variable) -> list[tuple[str, Member]]:
+    """The members of a label that its evidence says."""
     derived = ("present", "count", "score", "fpr")
     return [(name, member) for name, member in variable.members.items() if name not in derived]
 
@@ -152,10 +153,20 @@ def _aggregate(variable: Variable, findings: Sequence[Finding]) -> dict[str, Any
     if "fpr" in variable.members:
         values["fpr"] = float(min((_fpr(finding) for finding in findings), default=1.0))
     evidence = min(findings, key=lambda f: (_fpr(f), -(f.score or 0.0))).evidence if findings else {}
-    for name, member in _fields(variable):
-        value = _clean(evidence.get(name, member.absent))
-        values[name] = float(value) if member.type == "double" else value
+    for name, member in fields_of(variable):
+        values[name] = seen(evidence.get(name, member.absent), member)
     return values
+
+
+def is_declared(value: Any, member: Member) -> bool:
+    """Whether a field's value is of the type, and among the values, that its detector declares."""
+    return has_type(value, member.type) and (not member.choices or value in (*member.choices, member.absent))
+
+
+def seen(value: Any, member: Member) -> Any:
+    """A declared value as conditions see it."""
+    clean = _clean(value)
+    return float(clean) if member.type == "double" else clean
 
 
 def _fpr(finding: Finding) -> float:

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 from detectors.base import Finding
 from moderation.policy.bounds import atom_of
 from moderation.policy.decide import Policy
-from moderation.policy.evidence import values_of
+from moderation.policy.evidence import fields_of, is_declared, seen, values_of
 from moderation.policy.expression import Name, Node, Select
+from moderation.policy.vocabulary import Member
 
 Cuts = tuple[float, ...]
 
@@ -73,17 +74,10 @@ class Grouping:
         if found is not None and len(found) == 1 and found[0]["status"] != "ok":
             status = "failed" if found[0]["status"] == "failed" else "skipped"
             return status, found[0]["reason"]
-        if found is not None and len(found) == 1 and view.plain:
-            only = found[0]
-            score, fpr = only["score"], only["fpr"]
-            if (
-                only["status"] == "ok"
-                and type(score) is float
-                and type(fpr) is float
-                and 0 <= score <= 1
-                and 0 <= fpr <= 1
-            ):
-                return self._sides(view, {"present": True, "count": 1, "score": score, "fpr": fpr})
+        if found is not None and len(found) == 1:
+            measured = view.measured(found[0])
+            if measured is not None:
+                return self._sides(view, measured)
         findings = [Finding.from_dict(values) for values in found or ()]
         values, missing = values_of(self.policy.vocabulary, (view.name,), findings, {}, {}, ran=ran)
         return missing[view.name] if view.name in missing else self._sides(view, values[view.name])
@@ -93,13 +87,14 @@ class Grouping:
 
 
 class _View(NamedTuple):
-    """What a policy reads of a variable. detector: None for what the host said. plain: whether its label is scored,
-    calibrated, and has no fields, so that score and `fpr` say all. absent: what it sees where the label was not found."""
+    """What a policy reads of a variable. detector: None for what the host said. shares: which of score and `fpr` its label has;
+    fields: what else of its evidence. absent: what the policy sees where the label was not found."""
 
     name: str
     members: tuple[str, ...]
     detector: str | None
-    plain: bool
+    shares: tuple[str, ...]
+    fields: tuple[tuple[str, Member], ...]
     absent: Hashable
 
     @classmethod
@@ -107,8 +102,24 @@ class _View(NamedTuple):
         variable = grouping.policy.vocabulary.variables[name]
         members = tuple(member for chain, member in grouping.chains if chain == name)
         absent = tuple(grouping.side(name, member, variable.members[member].absent) for member in members)
-        plain = variable.members.keys() == {"present", "count", "score", "fpr"}
-        return cls(name, members, variable.detector, plain, absent)
+        shares = tuple(share for share in ("score", "fpr") if share in variable.members)
+        return cls(name, members, variable.detector, shares, tuple(fields_of(variable)), absent)
+
+    def measured(self, only: Stored) -> dict[str, Any] | None:
+        """What conditions see of a label's only finding; None where something about it is unusual."""
+        values: dict[str, Any] = {"present": True, "count": 1}
+        for name in self.shares:
+            share = only[name]
+            if type(share) is not float or not 0 <= share <= 1:
+                return None
+            values[name] = share
+        evidence = only["evidence"]
+        for name, member in self.fields:
+            value = evidence.get(name, member.absent)
+            if not is_declared(value, member):
+                return None
+            values[name] = seen(value, member)
+        return values
 
 
 def _cuts(trees: Sequence[Node]) -> dict[tuple[str, str], Cuts]:

@@ -1,4 +1,4 @@
-"""Speed of re-scans: `python -m tests.bench.rescan [--quick]`. The last line is one JSON object.
+"""Speed of re-scans: `python -m tests.bench.rescan [--quick | --large [MOST]]`. The last line is one JSON object.
 
 heads_per_s       embeddings that one core scores in a second: what a new head costs in model time
 end_to_end_per_s  postings a second that a head plan judges on SQLite, everything included: read, scored, judged, written
@@ -10,6 +10,9 @@ two_workers       postings a second of two worker processes over those of one, o
 linear            seconds for an image at the full count over those at a quarter of it, on the head plan
 peak_rss_mb       highest resident memory of this process
 
+`--large` looks at growth alone: 10,000, 100,000 and 1,000,000 images (up to MOST), each in a process of its own on the same database;
+rates of head and policy plans, and the highest memory of the process that ran them, which is to be the same whatever the number.
+
 `…_cpu_per_s` are the same by this process's own time on the processor: what they would be on a core that nobody else uses.
 Rows are made: real shapes and sizes, drawn at random; a fiftieth of the verdicts change under the new head, a hundredth under
 the policy. The database is SQLite in a temporary folder.
@@ -18,6 +21,8 @@ the policy. The database is SQLite in a temporary folder.
 import argparse
 import json
 import resource
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -39,6 +44,7 @@ from tests.bench.rescan_workers import two_workers
 from tests.moderation.rescans.heads import CartoonHead, embeddings
 from tests.moderation.rescans.stored import findings, store
 
+ROOT = Path(__file__).parents[2]
 BATCH = 2_000
 
 RULE = """  - name: cartoon
@@ -155,16 +161,70 @@ def measure(folder: Path, count: int, *, quick: bool) -> dict[str, float | None]
     figures |= two_workers(quick=quick)
     figures["bank_s"] = round(bank_time(hashes, 1_000, 1) * 1_000_000 / hashes, 2)
     figures["bank_oriented_s"] = round(bank_time(hashes // 4, 1_000, 8) * 4_000_000 / hashes, 2)
-    figures["peak_rss_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    figures["peak_rss_mb"] = peak()
     return figures
+
+
+SIZES = (10_000, 100_000, 1_000_000)
+
+
+def grown(folder: Path, count: int) -> dict[str, float]:
+    """Rates and highest memory of one head and one policy plan over so many images; run in a process of its own."""
+    figures: dict[str, float] = {"images": count}
+    for name, stricter, spec in (("head", False, PlanSpec("head", detectors=("cartoon",))), ("policy", True, POLICY)):
+        app = application(folder, stricter=stricter)
+        app.scanner.detector("cartoon")
+        _ = app.rescans
+        rates, figures[f"{name}_changed"] = planned(app, spec)
+        figures |= named(name, rates)
+        app.database.close()
+    figures["peak_rss_mb"] = peak()
+    return figures
+
+
+POLICY = PlanSpec("policy")
+
+
+def peak() -> int:
+    """Highest resident memory of this process, in MB."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def large(folder: Path, most: int) -> dict[str, object]:
+    """Figures of each size, and how they hold: rates of the largest over those of the smallest, and memory likewise."""
+    app, sizes, before = application(folder), [size for size in SIZES if size <= most], 0
+    app.database.migrate()
+    rows: list[dict[str, float]] = []
+    for size in sizes:
+        fill(app, before, size)
+        before = size
+        command = [sys.executable, "-m", "tests.bench.rescan", "--grown", str(size), str(folder)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        rows.append(json.loads(done.stdout.splitlines()[-1]))
+        print(json.dumps(rows[-1]), flush=True)
+    app.database.close()
+    first, last = rows[0], rows[-1]
+    linear = {
+        f"{name}_linear": round(last[f"{name}_cpu_per_s"] / first[f"{name}_cpu_per_s"], 2)
+        for name in ("head", "policy")
+    }
+    return {"sizes": rows, **linear, "memory": round(last["peak_rss_mb"] / first["peak_rss_mb"], 2)}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer images, at most 40 s")
+    parser.add_argument("--large", nargs="?", type=int, const=SIZES[-1], help="growth: up to so many images")
+    parser.add_argument("--grown", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--images", type=int, default=0, help="how many images are stored")
     given = parser.parse_args(arguments)
+    if given.grown:
+        print(json.dumps(grown(Path(given.grown[1]), int(given.grown[0]))))
+        return
     with tempfile.TemporaryDirectory() as folder:
+        if given.large:
+            print(json.dumps(large(Path(folder), given.large)))
+            return
         count = given.images or (8_000 if given.quick else 100_000)
         print(json.dumps(measure(Path(folder), count, quick=given.quick)))
 

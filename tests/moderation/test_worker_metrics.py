@@ -50,9 +50,9 @@ def test_workers_and_beat_say_what_they_did(environment: dict[str, str]) -> None
         process(environment, "beat", "--metrics-port", str(ports[1])),
     ):
         until(lambda: figure(said(ports[0]), done) >= 3 and figure(said(ports[1]), sent) >= 3)
+        until(lambda: figure(said(ports[0]), "palisade_worker_processes") == 2)
         worker, beat = said(ports[0]), said(ports[1])
 
-    assert figure(worker, "palisade_worker_processes") == 2
     assert figure(worker, "palisade_worker_resident_bytes") > 50e6
     assert figure(beat, "palisade_beat_sent_timestamp_seconds") > 1.7e9
     assert figure(beat, "process_resident_memory_bytes") > 10e6
