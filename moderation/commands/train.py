@@ -94,10 +94,15 @@ def say(what: str) -> None:
     err.print(what, style="dim", highlight=False)
 
 
+def features_in(cache: Path | None) -> FeatureCache:
+    """The features of a folder, by default the data folder's. Raises ModelError."""
+    config = settings()
+    return FeatureCache(cache or config.data_dir / "features", EmbeddingDetector(Runtime(config.models)))
+
+
 def corpus_of(data: Sequence[Path], cache: Path | None, every: int) -> Corpus:
     """The corpus of manifests, with a bar while features are computed. Raises DataError or ModelError."""
-    config = settings()
-    features = FeatureCache(cache or config.data_dir / "features", EmbeddingDetector(Runtime(config.models)))
+    features = features_in(cache)
     views = {View("native", 0): 1, View("matched", 0): every, View("laundered", 0): every}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
