@@ -189,10 +189,26 @@ def _view(corpus: Corpus, held: HeldOut, view: View, config: Config, *, calibrat
         "ece": calibration_error(probability, positive, balanced(positive, config.prevalence)),
         "families": each,
         "sources": _sources(corpus, held, view),
+        "new_sources": _new_sources(held, view),
         "errors": {name: _errors(corpus, scored) for name, scored in families.items()},
         "roc": {name: _roc(scored) for name, scored in families.items()},
         "reliability": _reliability(probability, positive, balanced(positive, config.prevalence)),
     }
+
+
+def _new_sources(held: HeldOut, view: View) -> dict[str, Any]:
+    """At the point that 1 % of the real pictures of never-seen sources pass: recall of never-seen families, and the worst source.
+
+    It is the point that `fpr` 0.01 of the shipped calibration stands for.
+    """
+    unseen = {name: views[view] for name, views in held.sources.items() if len(views[view])}
+    if not unseen:
+        return {}
+    limit = threshold_at(np.concatenate(list(unseen.values())), 0.01)
+    shares = {name: float((logits >= limit).mean()) for name, logits in unseen.items()}
+    worst = max(shares, key=lambda name: shares[name])
+    found = [float((s[view].logits[s[view].positive] >= limit).mean()) for s in held.families.values()]
+    return {"recall": float(np.mean(found)), "worst_source": worst, "worst_fpr": shares[worst]}
 
 
 def _family(corpus: Corpus, scored: Scored) -> dict[str, Any]:

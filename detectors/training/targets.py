@@ -35,6 +35,7 @@ def _rows(evaluation: Mapping[str, Any]) -> list[Row]:
         ("the same, laundered", "0.94 / 0.90", "0.98 / 0.95", _areas(laundered)),
         ("recall at 1 % false positives, native, mean", "0.50", "0.80", _recall(native)),
         ("worst real source at the 1 % point, seen / never seen", "4 %", "2 %", _worst(native)),
+        ("the same where 1 % of never-seen sources pass, and the recall there", "4 %", "2 %", _new(native)),
     ]
     for copied in evaluation.get("reconstructions", []):
         what = f"real against its own copy by {copied['decoder']}, AUC"
@@ -74,6 +75,11 @@ def _worst(view: Mapping[str, Any] | None) -> str:
         return ""
     worst = {key: max(view["sources"].items(), key=lambda item: item[1][key]) for key in ("fpr_seen", "fpr_unseen")}
     return " / ".join(f"{values[key]:.1%} ({name})" for key, (name, values) in worst.items())
+
+
+def _new(view: Mapping[str, Any] | None) -> str:
+    new = (view or {}).get("new_sources")
+    return f"{new['worst_fpr']:.1%} ({new['worst_source']}), recall {new['recall']:.2f}" if new else ""
 
 
 def _nsfw(kinds: Mapping[str, Mapping[str, float]]) -> str:
