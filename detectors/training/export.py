@@ -85,7 +85,7 @@ def write(
 ) -> Card:
     """Check the export and write `synthetic.{onnx,card.json,calibration.json}`, the card last.
 
-    negatives: probabilities of real images by models that did not see them.
+    negatives: probabilities of real images by models that saw nothing of their source.
     """
     served = graph(committee, *scale)
     apart = max(check_export(served, committee, *scale, features.blocks) for features in corpus.views.values())
@@ -103,7 +103,7 @@ def write(
     card = Card(
         "synthetic", hashlib.sha256(served).hexdigest(), corpus.model, config.prevalence, made, dict(figures), limits
     )
-    source = f"{len(negatives)} views of real images ({', '.join(corpus.sources)}), each scored by models that did not see the picture; shares below 0.02 are extrapolated"
+    source = f"{len(negatives)} views of real images ({', '.join(corpus.sources)}), each scored by a model that saw nothing of its source; shares below 0.02 are extrapolated"
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / "synthetic.onnx.part"
     part.write_bytes(served)

@@ -7,6 +7,7 @@ models without that fold. Each step is applied to both classes alike, on top of 
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from detectors.training.corpus import Corpus
 from detectors.training.data import Example, decode, digest, silent
 from detectors.training.features import BLOCKS, WIDTH, FeatureCache
 from detectors.training.figures import Array, auc, recall_at
-from detectors.training.synthetic import Choice, fit_committee
+from detectors.training.synthetic import Choice, Committee, fit_committee
 
 Picture = PIL.Image.Image
 Told = Callable[[str], None]
@@ -107,62 +108,69 @@ def _spread(rows: NDArray[np.intp], count: int) -> list[int]:
 
 
 @dataclass(frozen=True)
-class Judges:
-    """Scores class tokens (n, 12, 768): one committee for each left-out family; the mean of them for real images."""
+class Trial:
+    """A sample with what scores it: for each family, a committee without the family, its prompts and the real test fold."""
 
-    families: Mapping[str, Callable[[NDArray[np.float32]], Array]]
+    corpus: Corpus
+    cache: FeatureCache
+    chosen: Sample
+    committees: Mapping[str, Committee]
+    told: Told = silent
 
-    def real(self, blocks: NDArray[np.float32]) -> Mapping[str, Array]:
-        return {name: judge(blocks) for name, judge in self.families.items()}
+    @classmethod
+    def of(
+        cls, corpus: Corpus, cache: FeatureCache, choice: Choice, *, count: int, folds: int, told: Told = silent
+    ) -> "Trial":
+        """`count` pictures of each class, and the committees of a choice."""
+        held = ~corpus.generated & (corpus.folds(folds) == TEST_FOLD)
+        committees = {
+            name: fit_committee(corpus, corpus.without_family(name) & ~held, choice) for name in corpus.families
+        }
+        return cls(corpus, cache, sample(corpus, count, folds), committees, told)
 
+    def laundering(self) -> list[dict[str, Any]]:
+        """For each step, AUC and recall at 5 % false positives, means over the families."""
+        return [{"step": name, **self._step(name, step)} for name, step in STEPS.items()]
 
-def judges(corpus: Corpus, choice: Choice, folds: int) -> Judges:
-    """Committees without the family, its prompts, and the real images of the test fold."""
-    held = ~corpus.generated & (corpus.folds(folds) == TEST_FOLD)
-    return Judges(
-        {name: fit_committee(corpus, corpus.without_family(name) & ~held, choice) for name in corpus.families}
-    )
-
-
-def laundering(
-    corpus: Corpus, cache: FeatureCache, chosen: Sample, judged: Judges, told: Told = silent
-) -> list[dict[str, Any]]:
-    """For each step, AUC and recall at 5 % false positives, means over the families."""
-    rows = []
-    for name, step in STEPS.items():
-        told(f"laundering: {name}")
-        real = judged.real(_tokens(corpus, cache, chosen.real, name, step))
+    def _step(self, name: str, step: Copy) -> dict[str, float]:
+        self.told(f"laundering: {name}")
+        real = self._tokens(self.chosen.real, name, step)
         areas, recalls = [], []
-        for family, members in chosen.families.items():
-            made = judged.families[family](_tokens(corpus, cache, members, name, step))
-            scores = np.concatenate([made, real[family]])
+        for family, committee in self.committees.items():
+            made, honest = committee(self._tokens(self.chosen.families[family], name, step)), committee(real)
+            scores = np.concatenate([made, honest])
             positive = np.arange(len(scores)) < len(made)
             areas.append(auc(scores, positive))
             recalls.append(recall_at(scores, positive, 0.05))
-        rows.append({"step": name, "auc": float(np.mean(areas)), "recall_at_0.05": float(np.mean(recalls))})
-    return rows
+        return {"auc": float(np.mean(areas)), "recall_at_0.05": float(np.mean(recalls))}
 
+    def reconstruction(self, copy: Copy, name: str) -> dict[str, Any]:
+        """AUC of real images against their own copies, both saved alike after; in how many pairs the copy scores higher.
 
-def reconstruction(
-    corpus: Corpus, cache: FeatureCache, chosen: Sample, judged: Judges, copy: Copy, name: str, told: Told = silent
-) -> dict[str, Any]:
-    """AUC of real images against their own copies, both saved alike after; and in how many pairs the copy scores higher.
+        name: of the autoencoder and its weights, for the cache.
+        """
+        self.told(f"copies of {name}")
+        before = self._mean(self._tokens(self.chosen.real, "bounded", _then_saved(_bounded)))
+        copied = self._tokens(self.chosen.real, f"copy {name}", _then_saved(lambda picture: copy(_bounded(picture))))
+        after = self._mean(copied)
+        scores = np.concatenate([after, before])
+        return {
+            "decoder": name,
+            "pairs": len(before),
+            "auc": auc(scores, np.arange(len(scores)) < len(after)),
+            "copy_scores_higher": float((after > before).mean()),
+        }
 
-    name: of the autoencoder and its weights, for the cache.
-    """
-    told(f"copies of {name}")
-    both = [
-        _tokens(corpus, cache, chosen.real, f"{what} {name}", _then_saved(how))
-        for what, how in (("before", _bounded), ("after", lambda picture: copy(_bounded(picture))))
-    ]
-    before, after = (np.mean(list(judged.real(tokens).values()), axis=0) for tokens in both)
-    scores = np.concatenate([after, before])
-    return {
-        "decoder": name,
-        "pairs": len(before),
-        "auc": auc(scores, np.arange(len(scores)) < len(after)),
-        "copy_scores_higher": float((after > before).mean()),
-    }
+    def _mean(self, tokens: NDArray[np.float32]) -> Array:
+        return np.asarray(np.mean([committee(tokens) for committee in self.committees.values()], axis=0))
+
+    def _tokens(self, rows: Sequence[int], name: str, step: Copy) -> NDArray[np.float32]:
+        tokens = np.zeros((len(rows), BLOCKS, WIDTH), dtype=np.float32)
+        for place, row in enumerate(rows):
+            example = self.corpus.examples[row]
+            made = partial(_made, example, step)
+            tokens[place] = self.cache.of(f"{digest(example.path)}:{name}", made)[0]
+        return tokens
 
 
 def _bounded(picture: Picture, longest: int = COPIED) -> Picture:
@@ -173,14 +181,6 @@ def _bounded(picture: Picture, longest: int = COPIED) -> Picture:
 
 def _then_saved(how: Copy) -> Copy:
     return lambda picture: _saved("JPEG", 90)(how(picture))
-
-
-def _tokens(corpus: Corpus, cache: FeatureCache, rows: Sequence[int], name: str, step: Copy) -> NDArray[np.float32]:
-    tokens = np.zeros((len(rows), BLOCKS, WIDTH), dtype=np.float32)
-    for place, row in enumerate(rows):
-        example = corpus.examples[row]
-        tokens[place] = cache.of(f"{digest(example.path)}:{name}", lambda e=example: _made(e, step))[0]  # type: ignore[misc]
-    return tokens
 
 
 def _made(example: Example, step: Copy) -> Frame:

@@ -17,11 +17,12 @@ from detectors.training.features import FeatureCache
 from detectors.training.gather import gather as collect
 from detectors.training.gather import screened_by, sources
 from detectors.training.shipping import train
-from detectors.training.synthetic import Config
+from detectors.training.synthetic import Choice, Config
 from moderation.commands.console import err, out
 from moderation.commands.train_forensic import forensic
 from moderation.commands.train_head import head
 from moderation.commands.train_swap import swap
+from moderation.commands.train_tower import tower
 from moderation.settings import settings
 
 app = typer.Typer(help="Train detectors on labelled images.", no_args_is_help=True)
@@ -51,6 +52,7 @@ def group() -> None:
 app.command()(swap)
 app.command()(forensic)
 app.command()(head)
+app.command()(tower)
 
 
 @app.command()
@@ -76,13 +78,19 @@ def synthetic(
     folder: Annotated[
         Path | None, typer.Option("--out", help="Where the model goes. Default: where it is served from.")
     ] = None,
+    block: Annotated[
+        list[int] | None,
+        typer.Option(min=1, max=12, help="Block that votes, with --penalty; may be given again. Default: chosen."),
+    ] = None,
+    penalty: Annotated[float, typer.Option(min=0, help="Strength of the penalty, where blocks are given.")] = 0.03,
 ) -> None:
     """Train `synthetic`, the detector of generated images: ONNX, card and calibration.
 
-    Interrupted, it goes on from the features it has. The same data and version give the same model.
+    Blocks and penalty are chosen on families left out, which takes most of the time; or given. Interrupted, it goes on from the features it has. The same data and version give the same model.
     """
     corpus = corpus_of(data, cache, every)
-    card = train(corpus, Config(), folder or WEIGHTS, say)
+    choice = Choice(tuple(sorted(set(block))), penalty) if block else None
+    card = train(corpus, Config(), folder or WEIGHTS, say, choice)
     for view, figures in card.figures.items():
         out.print(
             f"{view}: mean AUC {figures['mean_auc']:.3f}, worst {figures['worst_auc']:.3f}, "
@@ -96,10 +104,15 @@ def say(what: str) -> None:
     err.print(what, style="dim", highlight=False)
 
 
+def features_in(cache: Path | None) -> FeatureCache:
+    """The features of a folder, by default the data folder's. Raises ModelError."""
+    config = settings()
+    return FeatureCache(cache or config.data_dir / "features", EmbeddingDetector(Runtime(config.models)))
+
+
 def corpus_of(data: Sequence[Path], cache: Path | None, every: int) -> Corpus:
     """The corpus of manifests, with a bar while features are computed. Raises DataError or ModelError."""
-    config = settings()
-    features = FeatureCache(cache or config.data_dir / "features", EmbeddingDetector(Runtime(config.models)))
+    features = features_in(cache)
     views = {View("native", 0): 1, View("matched", 0): every, View("laundered", 0): every}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from detectors.base import Detector
 from detectors.runtime import Runtime
 from detectors.swap import SwapDetector
-from detectors.synthetic import SyntheticDetector
+from detectors.tower import load_synthetic
 from moderation import audit
 from moderation.database import Database
 from moderation.errors import ConflictError, InvalidRequestError, ModelError, NotFoundError
@@ -22,7 +22,7 @@ from moderation.registry.repository import ModelRepository
 from moderation.tables import DetectorModel, new_id, utc_now
 from moderation.tables.base import DEFAULT_TENANT
 
-KINDS: Mapping[str, Callable[[Runtime, Path], Detector]] = {"synthetic": SyntheticDetector, "swap": SwapDetector}
+KINDS: Mapping[str, Callable[[Runtime, Path], Detector]] = {"synthetic": load_synthetic, "swap": SwapDetector}
 """The detectors whose model may be another than the shipped one, and how one is made of a folder."""
 
 FILES = ("onnx", "card.json", "calibration.json")
