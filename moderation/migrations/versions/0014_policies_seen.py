@@ -1,14 +1,14 @@
 """The policies that processes judge by, so that a change of one is noticed.
 
 Revision: 0014
-Follows: 0010
+Follows: 0012
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0014"
-down_revision = "0010"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 
