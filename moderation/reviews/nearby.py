@@ -48,14 +48,14 @@ class Hashes:
 
 
 class Followed(Hashes):
-    """The hashes of one tenant's waiting cases, as far as `number`; also of some that wait no more, `over` where that is known.
+    """The hashes of one tenant's waiting cases, as far as `number`, None before any was read; also of some that wait no more, `over` where that is known.
 
     loaded: how many there were when all were read.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.number = 0
+        self.number: int | None = None
         self.loaded = 0
         self.over: set[str] = set()
 
@@ -85,6 +85,11 @@ class Nearby:
         self._kept: OrderedDict[str, Followed] = OrderedDict()
         self._turn = threading.Lock()
 
+    def kept(self, tenant: str) -> int:
+        """How many hashes of a tenant are in memory."""
+        with self._turn:
+            return len(self._kept[tenant].owners) if tenant in self._kept else 0
+
     def find(self, repository: ReviewRepository, last: int, orientations: bytes) -> tuple[str, int] | None:
         """The nearest case that waits within the radius, with its distance in bits; the oldest of equals.
 
@@ -103,7 +108,7 @@ class Nearby:
         with self._turn:
             followed = self._kept.get(repository.tenant)
             # a number that went back: the database fell over to a copy that had not got the last writes
-            if followed is None or followed.is_stale or followed.number > last:
+            if followed is None or followed.is_stale or (followed.number or 0) > last:
                 followed = Followed()
             self._kept[repository.tenant] = followed
             self._kept.move_to_end(repository.tenant)

@@ -176,14 +176,13 @@ class ReviewRepository:
         """The first number that this transaction gave out."""
         return self.session.info.get(FIRST_OWN)
 
-    def waiting_hashes(self, *, above: int) -> Sequence[NumberedHashes]:
-        """Every image of a case that waits for a person and may be joined, above a number; 0 for all of them."""
+    def waiting_hashes(self, *, above: int | None) -> Sequence[NumberedHashes]:
+        """Every image of a case that waits for a person and may be joined, above a number; None for all of them."""
         columns = (CaseImage.number, CaseImage.case_id, CaseImage.pdq)
-        new = CaseImage.number > above
         query = sa.select(*columns).join(ReviewCase, CaseImage.case_id == ReviewCase.id).where(*self._joinable())
-        query = query.where(
-            CaseImage.tenant_id == self.tenant, CaseImage.pdq != b"", new if above else sa.literal(True)
-        )
+        query = query.where(CaseImage.tenant_id == self.tenant, CaseImage.pdq != b"")
+        if above is not None:
+            query = query.where(CaseImage.number > above)
         return [NumberedHashes(*row) for row in self.session.execute(query)]
 
     def waiting_among(self, case_ids: Sequence[str]) -> set[str]:

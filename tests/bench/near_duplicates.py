@@ -21,7 +21,7 @@ from moderation.reviews.repository import ReviewRepository
 from moderation.tables import DEFAULT_TENANT, CaseImage, ReviewCase, utc_now
 from tests.bench import figures
 
-ROUNDS = 200
+ROUNDS = 100
 
 
 def fill(database: Database, number: int) -> list[bytes]:

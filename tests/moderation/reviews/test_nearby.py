@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from moderation.database import Database
 from moderation.reviews.deciding import DecisionService
 from moderation.reviews.intake import Intake
-from moderation.reviews.nearby import RADIUS, Hashes
+from moderation.reviews.nearby import RADIUS, Hashes, Nearby
 from moderation.reviews.records import Choice, ReviewRules
-from moderation.reviews.repository import NumberedHashes
+from moderation.reviews.repository import NumberedHashes, ReviewRepository
 from moderation.reviews.service import ReviewService
 from moderation.settings import Settings
 from moderation.tables import DEFAULT_TENANT, CaseImage, ReviewCase, Scan, Tenant, utc_now
@@ -160,6 +160,26 @@ def test_a_database_that_lost_its_last_writes_is_read_anew(
     assert case is not None
     assert elsewhere is not None
     assert case.id == elsewhere.id
+
+
+def test_images_of_before_there_were_numbers_are_joined_and_read_once(
+    database: Database, rules: ReviewRules, make_scan: MakeScan
+) -> None:
+    numbers = random.Random(6)
+    base = numbers.randbytes(32)
+    _, old = make_scan("old", explicit(), pdq=base)
+    with database.write() as session:
+        session.execute(sa.update(CaseImage).values(number=None))
+        session.execute(sa.update(Tenant).values(case_images=0))
+    nearby = Nearby()
+
+    for _ in range(2):
+        with database.write() as session:
+            repository = ReviewRepository(session, DEFAULT_TENANT)
+            found = nearby.find(repository, repository.lock_tenant(), flipped(base, 5, numbers))
+            assert old is not None
+            assert found == (old.id, 5)
+    assert nearby.kept(DEFAULT_TENANT) == 1
 
 
 def _scan_near_copies(url: str, barrier: Barrier, side: int, rounds: int) -> None:
