@@ -5,6 +5,7 @@ import { here, post, problem, say } from "./talk.js";
 const STILL = 180; // milliseconds that the pointer rests on a field before it is looked at
 const LEAST = 480; // pixels that a picture is as if wide while a part of it is seen
 
+let rested = ""; // where the pointer was last
 let peek = null; // the part under the pointer: its figure and field, and its picture once it is there
 
 const of = (figure) => `/app/cases/${here().dataset.case}/image?sha256=${figure.dataset.sha256}`;
@@ -124,6 +125,9 @@ function fieldAt(event) {
 
 document.addEventListener("pointermove", (event) => {
   if (event.pointerType !== "mouse") return;
+  const before = rested;
+  rested = `${event.screenX} ${event.screenY}`;
+  if (!before || before === rested) return; // the page moved under the pointer: nobody asked to see what is there now
   const over = fieldAt(event);
   if (!over) return endPeek();
   if (peek?.figure !== over.figure || peek.field !== over.field) startPeek(over.figure, over.field, STILL);
@@ -141,6 +145,7 @@ for (const leaves of ["pointerup", "pointercancel"]) {
 document.documentElement.addEventListener("pointerleave", endPeek);
 document.addEventListener("visibilitychange", endPeek);
 addEventListener("blur", endPeek);
+addEventListener("scroll", endPeek, { passive: true });
 
 // Neither event bubbles.
 for (const [event, lost] of [["error", true], ["load", false]]) {

@@ -210,9 +210,11 @@ class ReviewRepository:
         return self.session.scalar(sa.select(Scan).where(Scan.tenant_id == self.tenant, Scan.id == scan_id))
 
     def newest_scan(self, sha256: str) -> Scan | None:
-        query = sa.select(Scan).join(StoredImage, StoredImage.id == Scan.image_id)
-        query = query.where(Scan.tenant_id == self.tenant, StoredImage.sha256 == sha256)
-        return self.session.scalar(query.order_by(Scan.id.desc()).limit(1))
+        """By the image, of which there is one: a join would be ordered by going through all scans of the tenant."""
+        image = self.hosted(sha256)
+        if image is None:
+            return None
+        return self.session.scalar(sa.select(Scan).where(Scan.image_id == image.id).order_by(Scan.id.desc()).limit(1))
 
     def hosted(self, sha256: str) -> StoredImage | None:
         return self.session.scalar(
@@ -258,12 +260,11 @@ class ReviewRepository:
         self.session.flush()
 
     def cases_with(self, sha256: str) -> Sequence[ReviewCase]:
-        """Cases about this very file, the newest first."""
-        query = sa.select(ReviewCase).join(CaseImage, CaseImage.case_id == ReviewCase.id)
-        query = query.where(
-            ReviewCase.tenant_id == self.tenant, CaseImage.sha256 == sha256, ReviewCase.kind != "golden"
-        )
-        return self.session.scalars(query.order_by(ReviewCase.id.desc())).all()
+        """Cases about this very file, the newest first. Not by a join, which would be ordered by going through all cases."""
+        named = sa.select(CaseImage.case_id).where(CaseImage.sha256 == sha256, CaseImage.tenant_id == self.tenant)
+        ids = self.session.scalars(named).all()
+        query = sa.select(ReviewCase).where(ReviewCase.id.in_(ids), ReviewCase.kind != "golden")
+        return sorted(self.session.scalars(query), key=lambda case: case.id, reverse=True) if ids else []
 
     def case_of_scan(self, scan_id: str) -> ReviewCase | None:
         """The case that a scan opened or joined."""

@@ -48,7 +48,12 @@ def hover(browser: Chrome, image: Any, column: int, row: int) -> None:
     """Move the pointer into the middle of one of nine fields."""
     box = image.rect
     across, down = ((at - 1) * box[side] / 3 for at, side in ((column, "width"), (row, "height")))
-    ActionChains(browser).move_to_element_with_offset(image, round(across), round(down)).perform()
+    ActionChains(browser).move_to_element_with_offset(image, round(across), round(down)).move_by_offset(2, 2).perform()
+
+
+def shown_as(browser: Chrome, how: str) -> Any:
+    """Waits until the picture is, or is being, shown in this way: '' for covered."""
+    return until(browser, lambda b: b.find_element(By.CSS_SELECTOR, ".picture-main").get_attribute("data-how") == how)
 
 
 def test_a_part_is_seen_while_the_pointer_is_over_it(browser: Chrome, place: Place, fill: Any) -> None:
@@ -72,10 +77,26 @@ def test_a_part_is_seen_while_the_pointer_is_over_it(browser: Chrome, place: Pla
     assert browser.find_element(By.ID, "seen").text == "1", "the parts of one picture are one look"
 
     press(browser, "p")
-    until(browser, lambda _: looks(place, case.id)[-1] == ("part", 4))
+    shown_as(browser, "part")
+    assert looks(place, case.id)[-1] == ("part", 4)
     press(browser, "p")
-    until(browser, lambda _: "reveal" not in (image.get_attribute("src") or ""))
+    shown_as(browser, "")
+    assert "reveal" not in image.get_attribute("src")
     assert problems(browser) == []
+
+
+def test_a_case_that_comes_under_a_resting_pointer_stays_covered(browser: Chrome, place: Place, fill: Any) -> None:
+    cases = {fill(f"under-{number}", explicit())[1].id for number in range(2)}
+    image = begin(browser, place)
+    first = browser.find_element(By.ID, "case").get_attribute("data-case")
+    (second,) = cases - {first}
+    hover(browser, image, 1, 1)
+    until(browser, lambda b: b.find_elements(By.CSS_SELECTOR, ".peek"))
+    press(browser, "u")
+    until(browser, lambda b: b.find_element(By.ID, "case").get_attribute("data-case") == second)
+    press(browser, "p")
+    shown_as(browser, "part")
+    assert looks(place, second) == [("part", 4)], "what the key asked for, and nothing before"
 
 
 def test_where_motion_is_to_be_reduced_nothing_moves(browser: Chrome, place: Place, fill: Any) -> None:
@@ -113,6 +134,7 @@ def test_an_animation_stands_still_until_another_frame_is_asked_for(browser: Chr
     assert "frame" not in image.get_attribute("src"), "not before the whole is uncovered"
 
     press(browser, " ")
+    shown_as(browser, "whole")
     until(browser, lambda _: grey(browser) == 40)
     press(browser, ".")
     until(browser, lambda _: grey(browser) == 80)

@@ -164,7 +164,7 @@ def uncover(browser: Chrome, place: Place) -> None:
         assert session.scalars(sa.select(Reveal.how)).all() == ["whole"]
     press(browser, " ")
     until(browser, lambda b: b.execute_script(width) == 200)
-    ActionChains(browser).move_to_element(image).perform()
+    ActionChains(browser).move_to_element(image).move_by_offset(3, 3).perform()
     until(browser, lambda b: b.find_elements(By.CSS_SELECTOR, ".peek"))
     press(browser, " ")
     until(browser, lambda b: "whole" in (image.get_attribute("src") or "") and b.execute_script(width) == 300)

@@ -128,12 +128,26 @@ def fill(app: Application, cases: int, images: int) -> None:
             session.execute(sa.insert(table), rows[table])
 
 
+class Clocked:
+    """An ASGI application, and what its last request took: by the clock and by the processor, in milliseconds."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+        self.took = 0.0, 0.0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        started, spent = time.perf_counter(), time.process_time()
+        await self.app(scope, receive, send)
+        self.took = (time.perf_counter() - started) * 1000, (time.process_time() - spent) * 1000
+
+
 class Desk:
     """A signed-in reviewer's requests, each timed."""
 
     def __init__(self, app: Application, who: Someone) -> None:
         self.app = app
-        self.browser = TestClient(create_app(app), follow_redirects=False, cookies={"palisade-session": who.token})
+        self.server = Clocked(create_app(app))
+        self.browser = TestClient(self.server, follow_redirects=False, cookies={"palisade-session": who.token})
         self.csrf = self._field(self.browser.get("/app/me").text, "csrf")
         self.times: dict[str, list[float]] = defaultdict(list)
         self.spent: dict[str, list[float]] = defaultdict(list)
@@ -147,10 +161,9 @@ class Desk:
         return found[1]
 
     def timed(self, step: str, ask: Callable[[], httpx2.Response]) -> httpx2.Response:
-        started, spent = time.perf_counter(), time.process_time()
         answer = ask()
-        self.times[step].append((time.perf_counter() - started) * 1000)
-        self.spent[step].append((time.process_time() - spent) * 1000)
+        for kept, taken in zip((self.times, self.spent), self.server.took, strict=True):
+            kept[step].append(taken)
         if answer.status_code != 200:
             raise SystemExit(f"{step}: {answer.status_code} {answer.text[:400]}")
         return answer
