@@ -1,7 +1,7 @@
 """A small host for runs that are about everything but the models' cost: pictures that are drawn, a backbone of a few thousand
 weights under CLIP's interface, a head that `palisade train head` makes of both, and a policy that reads only that head.
 
-What it stands in for: CLIP's image tower takes 120 ms for an image, this backbone well under one. All else is the real thing.
+The backbone stands in for the dearest part of a scan, so that many images can be imported. All else is the real thing.
 """
 
 import csv
