@@ -1,12 +1,12 @@
 """A small host for runs that are about everything but the models' cost: pictures that are drawn, a backbone of a few thousand
 weights under CLIP's interface, a head that `palisade train head` makes of both, and a policy that reads only that head.
 
-What it stands in for: CLIP's image tower takes 120 ms for an image, this backbone well under one. All else is the real thing.
+The backbone stands in for the dearest part of a scan, so that many images can be imported. All else is the real thing.
 """
 
 import csv
 import json
-from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +17,16 @@ from onnx import TensorProto, helper, numpy_helper
 
 from detectors.catalogue import catalogue
 from detectors.embedding import EmbeddingDetector
-from detectors.heads import BACKBONE, DIMENSIONS
+from detectors.heads import BACKBONE, DIMENSIONS, EmbeddingHead, heads_in
 from detectors.image import Frame
 from detectors.preparation import PREPARATION
 from detectors.runtime import Prepared, Runtime, file_sha256
 from detectors.training.head import Row, embedded, train
-from moderation.settings import settings
+from moderation.application import Application
+from moderation.commands.keys import new_secret
+from moderation.settings import Settings, settings
+from tests.faults.installation import SECRET
+from tests.hosts import Host
 
 SIDE = 64
 HEAD = "scene"
@@ -31,6 +35,10 @@ POOLED = 8
 """The backbone sees the mean colours of so many squares to a side."""
 
 FOLDER_SIZE = 1_000
+
+OLD = {"hold": 0.005, "restrict": 0.02}
+NEW = {"hold": 0.005, "restrict": 0.03}
+"""Thresholds of the policy's two versions."""
 
 POLICY = """name: hosted
 version: {version}
@@ -161,10 +169,67 @@ def train_head(runtime: Runtime, folder: Path, *, seed: int) -> None:
     train(HEAD, embedded(rows, vectors.__getitem__), folder, backbone=runtime.identity(BACKBONE), about="A warm scene.")
 
 
-def lines(path: Path) -> Iterator[dict[str, object]]:
-    """JSON lines of a file, those that are none passed over: a process that was killed may leave half a line."""
-    for line in path.read_text().splitlines():
-        try:
-            yield json.loads(line)
-        except ValueError:
-            continue
+class Hosted:
+    """A host's installation in a folder. count: its images. lease: seconds of a shard's."""
+
+    def __init__(self, folder: Path, count: int, *, database: str, broker: str, host: Host, lease: int = 10) -> None:
+        self.folder, self.count, self.host = folder, count, host
+        keys = folder / "keys.json"
+        if not keys.exists():
+            names = ("IMAGE_KEYS", "PEOPLE_KEYS", "TAKEDOWN_KEYS")
+            keys.write_text(json.dumps({f"PALISADE_{name}": new_secret("load") for name in names}))
+        self.environment = {
+            **json.loads(keys.read_text()),
+            "PALISADE_DATA_DIR": str(folder / "data"),
+            "PALISADE_MODELS_DIR": str(folder / "models"),
+            "PALISADE_POLICIES_DIR": str(folder / "policies"),
+            "PALISADE_POLICY": "hosted",
+            "PALISADE_DATABASE_URL": database,
+            "PALISADE_BROKER_URL": f"{broker}/0",
+            "PALISADE_WEBHOOK_URL": f"{host.url}/",
+            "PALISADE_WEBHOOK_SECRETS": SECRET,
+            "PALISADE_FETCH_ALLOWED_NETWORKS": "127.0.0.0/8",
+            "PALISADE_SCAN_CONCURRENCY": "1",
+            "PALISADE_CHORES_SECONDS": "1",
+            "PALISADE_RESCAN_LEASE_SECONDS": str(lease),
+            "PALISADE_LOG_LEVEL": "warning",
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+        }
+
+    def application(self) -> Application:
+        """As a process that starts now would have it."""
+        names = {name.removeprefix("PALISADE_").lower(): value for name, value in self.environment.items()}
+        return Application(Settings(_env_file=None, **{k: v for k, v in names.items() if k in Settings.model_fields}))
+
+    @property
+    def heads(self) -> Path:
+        return self.folder / "models" / "heads"
+
+    def head(self) -> EmbeddingHead:
+        (kind,) = heads_in(self.heads)
+        head = kind(Runtime(self.folder / "models"))
+        assert isinstance(head, EmbeddingHead)
+        return head
+
+    def train(self, version: int) -> None:
+        """Put this version of the head in its place."""
+        train_head(Runtime(self.folder / "models"), self.heads, seed=version)
+
+    def prepare(self) -> None:
+        """Models, pictures, the first head and policy, and an empty database."""
+        if not (self.folder / "models").exists():
+            make_models(self.folder / "models")
+            self.heads.mkdir()
+        pictures = self.folder / "pictures"
+        size = -(-self.count // 4)
+        with ProcessPoolExecutor(2) as pool:
+            parts = range(0, self.count, size)
+            list(pool.map(draw_all, [pictures] * 4, parts, [min(first + size, self.count) for first in parts]))
+        self.train(1)
+        write_policy(self.folder / "policies", version=1, **OLD)
+        app = self.application()
+        app.database.migrate()
+        if app.rescans.plans("default"):
+            raise SystemExit(f"The run in {self.folder} was past its import: begin anew in another folder.")
+        app.database.close()

@@ -1,8 +1,8 @@
 """The `palisade` command with what a test makes go wrong in it: `python -m tests.faults.process COMMAND …`.
 
-FAULTS, in the environment, is JSON: `page` and `shard`, postings of each on every path but the images'; `grace`, seconds from a
-task's soft time limit to its hard one; `images`, by SHA-256, what opening an image does to its process: `dies` (as a decoder that
-crashes), `hangs` (in code that signals do not interrupt), `sleeps` (in code that they do), `eats` (300 MB that are never given back).
+FAULTS, in the environment, is JSON: `page` and `shard`, postings of each on the path of policies; `images`, by SHA-256, what opening
+an image does to its process: `dies` (as a decoder that crashes), `hangs` (in code that signals do not interrupt), `sleeps` (in code
+that they do), `eats` (300 MB that are never given back).
 """
 
 import hashlib
@@ -12,7 +12,7 @@ import signal
 import time
 from typing import Any
 
-from moderation import media, tasks
+from moderation import media
 from moderation.cli import main
 from moderation.media import MediaLimits
 from moderation.rescans import service
@@ -26,8 +26,6 @@ def install(faults: dict[str, Any]) -> None:
         PolicyPath.size = faults["page"]
     if "shard" in faults:
         service.RescanService.__init__.__kwdefaults__["shard"] = faults["shard"]
-    if "grace" in faults:
-        tasks.GRACE = faults["grace"]
     if "images" in faults:
         harm(faults["images"])
 

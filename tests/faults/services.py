@@ -1,6 +1,7 @@
 """PostgreSQL and Redis of a test's own, which it may kill: on free ports, in a folder of their own."""
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -16,10 +17,21 @@ START_SECONDS = 120
 """Until a service answers, on a busy machine."""
 
 
+PORTS = range(20_000, 32_000)
+"""Below those that the kernel gives to clients: one of them could take a server's port while it is down, even by reaching itself."""
+
+
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    """A port that nobody listens on."""
+    for port in random.SystemRandom().sample(PORTS, 100):
+        with socket.socket() as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                tried.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError("no port is free")
 
 
 def until(is_so: Callable[[], bool], seconds: float = START_SECONDS, what: str = "it", *, every: float = 0.05) -> None:

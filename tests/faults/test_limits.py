@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 SECONDS = 5
 
-FAULTS = {"grace": 1, "page": 5, "images": HARMFUL}
+FAULTS = {"page": 5, "images": HARMFUL}
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +40,13 @@ def installation(folder: Path, postgres: Postgres, redis: Redis) -> Installation
 
 @pytest.fixture(scope="module")
 def app(installation: Installation) -> Iterator[Application]:
-    """What a server is: it takes jobs, and does none."""
-    made = installation.application()
-    made.database.migrate()
-    yield made
-    made.database.close()
+    """What a server is: it takes jobs, and does none. A message says how long its task may take."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("moderation.tasks.GRACE", 1)
+        made = installation.application()
+        made.database.migrate()
+        yield made
+        made.database.close()
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +136,7 @@ def test_every_message_delivered_twice_through_the_broker_has_its_effects_once(
 ) -> None:
     twice()
     jobs = [submit(app, SOON, f"twice-{number}") for number in range(5)]
-    for name in app.chores.chores:
+    for name in app.chores.chores.keys() - {"rescans"}:  # the next test's
         app.tasks._send(app.tasks.chore, (name,), "bulk")
 
     for job in jobs:
@@ -189,7 +191,7 @@ def test_a_re_scan_that_is_sent_to_a_queue_is_worked_there(
     sender = make_sender(rescan_queue="gpu")
     plan = sender.rescans.plan("default", PlanSpec("policy", policy="stricter"), actor="test")
 
-    assert sender.chores.run_alone("rescans") == 1
+    assert sender.rescan_step() == 1
     sender.rescan_step()  # rung twice
     until(lambda: sender.rescans.find("default", plan.id).plan.state == "done", what="the plan")
 
@@ -198,4 +200,4 @@ def test_a_re_scan_that_is_sent_to_a_queue_is_worked_there(
         judged = session.scalars(sa.select(Scan.external_id).where(Scan.policy == "stricter")).all()
     assert view.progress.failed == view.progress.left == 0
     assert Counter(judged) == Counter({f"r-{number}": 1 for number in range(6, 12)})
-    assert sender.chores.run_alone("rescans") == 0, "nobody is called where there is nothing to do"
+    assert sender.rescan_step() == 0, "nobody is called where there is nothing to do"

@@ -26,7 +26,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -35,90 +34,16 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from detectors.heads import EmbeddingHead, heads_in
-from detectors.runtime import Runtime
 from moderation.application import Application
-from moderation.commands.keys import new_secret
 from moderation.rescans.records import PlanSpec
-from moderation.settings import Settings
 from moderation.tables import Event, Scan, StoredImage
 from tests.faults import hosted
+from tests.faults.hosted import NEW, OLD, Hosted
+from tests.faults.installation import SECRET
 from tests.faults.services import Postgres, Redis, kill_group, service_folder, until
-from tests.hosts import Host, running_host
+from tests.hosts import running_host
 
 ROOT = Path(__file__).parents[2]
-
-SECRET = "whsec_" + "QUFB" * 8
-
-OLD = {"hold": 0.005, "restrict": 0.02}
-NEW = {"hold": 0.005, "restrict": 0.03}
-"""Thresholds of the policy's two versions."""
-
-
-class Hosted:
-    """A host's installation in a folder. count: its images. lease: seconds of a shard's."""
-
-    def __init__(self, folder: Path, count: int, *, database: str, broker: str, host: Host, lease: int = 10) -> None:
-        self.folder, self.count, self.host = folder, count, host
-        keys = folder / "keys.json"
-        if not keys.exists():
-            names = ("IMAGE_KEYS", "PEOPLE_KEYS", "TAKEDOWN_KEYS")
-            keys.write_text(json.dumps({f"PALISADE_{name}": new_secret("load") for name in names}))
-        self.environment = {
-            **json.loads(keys.read_text()),
-            "PALISADE_DATA_DIR": str(folder / "data"),
-            "PALISADE_MODELS_DIR": str(folder / "models"),
-            "PALISADE_POLICIES_DIR": str(folder / "policies"),
-            "PALISADE_POLICY": "hosted",
-            "PALISADE_DATABASE_URL": database,
-            "PALISADE_BROKER_URL": f"{broker}/0",
-            "PALISADE_WEBHOOK_URL": f"{host.url}/",
-            "PALISADE_WEBHOOK_SECRETS": SECRET,
-            "PALISADE_FETCH_ALLOWED_NETWORKS": "127.0.0.0/8",
-            "PALISADE_SCAN_CONCURRENCY": "1",
-            "PALISADE_CHORES_SECONDS": "1",
-            "PALISADE_RESCAN_LEASE_SECONDS": str(lease),
-            "PALISADE_LOG_LEVEL": "warning",
-            "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-        }
-
-    def application(self) -> Application:
-        """As a process that starts now would have it."""
-        names = {name.removeprefix("PALISADE_").lower(): value for name, value in self.environment.items()}
-        return Application(Settings(_env_file=None, **{k: v for k, v in names.items() if k in Settings.model_fields}))
-
-    @property
-    def heads(self) -> Path:
-        return self.folder / "models" / "heads"
-
-    def head(self) -> EmbeddingHead:
-        (kind,) = heads_in(self.heads)
-        head = kind(Runtime(self.folder / "models"))
-        assert isinstance(head, EmbeddingHead)
-        return head
-
-    def train(self, version: int) -> None:
-        """Put this version of the head in its place."""
-        hosted.train_head(Runtime(self.folder / "models"), self.heads, seed=version)
-
-    def prepare(self) -> None:
-        """Models, pictures, the first head and policy, and an empty database."""
-        if not (self.folder / "models").exists():
-            hosted.make_models(self.folder / "models")
-            self.heads.mkdir()
-        pictures = self.folder / "pictures"
-        size = -(-self.count // 4)
-        with ProcessPoolExecutor(2) as pool:
-            parts = range(0, self.count, size)
-            list(pool.map(hosted.draw_all, [pictures] * 4, parts, [min(first + size, self.count) for first in parts]))
-        self.train(1)
-        hosted.write_policy(self.folder / "policies", version=1, **OLD)
-        app = self.application()
-        app.database.migrate()
-        if app.rescans.plans("default"):
-            raise SystemExit(f"The run in {self.folder} was past its import: begin anew in another folder.")
-        app.database.close()
 
 
 class Crew:
