@@ -1,5 +1,6 @@
 """Re-scans, for those who answer for policies and machines, at `/app/rescans`."""
 
+import math
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -137,9 +138,12 @@ def spec_of(form: Mapping[str, str]) -> PlanSpec:
 def number(text: str, what: str) -> float:
     """Raises InvalidRequestError."""
     try:
-        return float(text.replace(",", ""))
+        value = float(text.replace(",", ""))
     except ValueError:
-        raise InvalidRequestError(f"{what} is {text[:20]!r}.", hint="Write a number.") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise InvalidRequestError(f"{what} is {text[:20]!r}.", hint="Write a number.")
+    return value
 
 
 @contextmanager

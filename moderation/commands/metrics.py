@@ -4,8 +4,10 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from wsgiref.simple_server import WSGIServer
 
 import prometheus_client
 from billiard import current_process
@@ -14,6 +16,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
+
+from moderation.errors import SettingsError
 
 SECONDS = (0.05, 0.25, 1.0, 5.0, 30.0, 120.0, 600.0, 3600.0)
 
@@ -36,8 +40,11 @@ class Children(Collector):
 
 def children_of(pid: int) -> Sequence[int]:
     """The processes that any thread of a process began; none where there is no /proc."""
-    lists = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(word) for each in lists for word in each.read_text().split()]
+    found: list[int] = []
+    for each in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):  # the thread has ended
+            found += map(int, each.read_text().split())
+    return found
 
 
 def resident(pid: int) -> int | None:
@@ -62,7 +69,7 @@ def serve_worker(host: str, port: int) -> None:
     registry = CollectorRegistry()
     MultiProcessCollector(registry, folder.name)  # type: ignore[no-untyped-call]
     registry.register(Children())
-    server, _ = start_http_server(port, host, registry)
+    server = _serve(host, port, registry)
 
     def leave(**_: Any) -> None:
         server.socket.close()  # of the parent: the port is free once that one is gone
@@ -112,4 +119,14 @@ def serve_beat(host: str, port: int) -> None:
         last.set_to_current_time()
 
     after_task_publish.connect(count, weak=False)
-    start_http_server(port, host, registry)
+    _serve(host, port, registry)
+
+
+def _serve(host: str, port: int, registry: CollectorRegistry) -> WSGIServer:
+    """Answer in a thread of this process. Raises SettingsError where the port is taken, or the address is not this machine's."""
+    try:
+        return start_http_server(port, host, registry)[0]
+    except OSError as error:
+        raise SettingsError(
+            f"Nothing can be served on {host}:{port}: {error.strerror}.", hint="Choose another --metrics-port."
+        ) from error

@@ -92,13 +92,14 @@ class Worker:
             self._paths = {plan.id: self.path_of(plan)}
             path = self._paths[plan.id]
         lease = timedelta(seconds=self.lease or path.lease_seconds)
-        claim = self._claim(plan, name, lease, self.shard or shard_size(plan.total, path))
+        claim = self._claim(plan, name, lease)
         if claim:
             self._work(claim, path, lease, ends)
             return True
         return self._retry(plan, path, lease) or self._finish(plan)
 
-    def _claim(self, plan: RescanPlan, name: str, lease: timedelta, size: int) -> Claim | None:
+    def _claim(self, plan: RescanPlan, name: str, lease: timedelta) -> Claim | None:
+        size = self.shard or shard_size(plan.total, self._paths[plan.id])
         with self.database.write() as session:
             repository = RescanRepository(session)
             now = repository.now()

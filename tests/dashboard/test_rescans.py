@@ -109,6 +109,7 @@ REFUSED = [
     ({"using": "model", "detector": "nsfw"}, "nothing says where they are"),
     ({"using": "policy", "sample": "0"}, "sample is 0"),
     ({"using": "policy", "sample": "much"}, "The share is"),
+    ({"using": "policy", "max_changed": "inf"}, "The limit is"),
     ({"using": "policy", "max_changed": "-1"}, "max_changed is -1"),
     ({"using": "policy", "hours": "late"}, "hours is"),
     ({"using": "policy", "policy": "gone"}, "no policy"),

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.deploy.conftest import DEPLOY
-from tests.load.scaling import Prices, derived, measured, row, serial, speedup, table
+from tests.load.scaling import Prices, derived, measured, rounded, row, serial, speedup, table
 
 PAGE = (DEPLOY / "scaling.md").read_text()
 
@@ -21,6 +21,8 @@ def test_the_page_says_what_uploads_and_workers_take() -> None:
         assert f"| {two} | {' | '.join(str(count) for count in others)} |" in PAGE
     for name, gigabytes in figures["gb_of_a_shard_at_100m_hashes"].items():
         assert f"{gigabytes:g} GB" in PAGE, name
+    for size in figures["sizes"][1:]:
+        assert f"{rounded(size['sweep_hours'])} h and {rounded(size['sweep_gb'])} GB" in PAGE
 
 
 def test_prices_are_yours() -> None:

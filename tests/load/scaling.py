@@ -56,6 +56,7 @@ def row(images: int, cores: int, figures: dict[str, float], prices: Prices) -> d
         "scan_dollars": core_hours * prices.core_hour,
         "month_dollars": database * prices.gb_month,
         "sweep_gb": images * figures["sweep_bytes_per_image"] / 1e9,
+        "sweep_hours": images / 1e6 * figures["sweep_core_s_per_million"] / 3600,
     }
 
 

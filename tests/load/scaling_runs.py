@@ -5,7 +5,7 @@ partitions  PostgreSQL: scans in partitions by month of their ids. Which partiti
 pool        PostgreSQL that takes 20 connections, and 40 processes: directly, and through PgBouncer in session mode with pools of one
 replica     a streaming replica of its own: how far it lags, and whether what monitoring reads can be read there
 broker      Redis: messages a second that one client publishes, and that one takes and acknowledges
-sweep       the exact comparison of a takedown, for each million hosted images: pure computation, rows in memory
+sweep       the exact comparison of a takedown, for each million hosted images: seconds of the processor, read from SQLite
 shards      memory of the index of known hashes, whole and in shards
 
 Each starts servers of its own on temporary folders and free ports (PostgreSQL's programs, `redis-server`, `pgbouncer`), and leaves out,
@@ -34,7 +34,9 @@ from moderation.backlog import read_backlog
 from moderation.banks.index import ChunkSegment
 from moderation.database import Database
 from moderation.rescans.repository import id_at
+from moderation.tables import StoredImage, utc_now
 from moderation.tables.base import ALPHABET
+from moderation.takedowns.repository import NoticeRepository
 from moderation.takedowns.sweep import Wanted, copies
 
 Figures = dict[str, Any]
@@ -376,15 +378,38 @@ def sweep(*, quick: bool) -> Figures:
     count, page = 20_000 if quick else 200_000, 2_000
     random = np.random.default_rng(1)
     wanted = Wanted(frozenset(), random.integers(0, 256, (8, 32), np.uint8), unit_vectors(random, 1), "m")
-    took = 0.0
-    for start in range(0, count, page):
-        hashes, vectors = random.bytes(32 * page), unit_vectors(random, page).astype(np.float16)
-        rows: Any = [
-            (str(start + i), "0" * 64, hashes[32 * i : 32 * i + 32], vectors[i].tobytes(), "m") for i in range(page)
-        ]
-        took += timed(lambda rows=rows: list(copies(wanted, rows)))  # type: ignore[misc]
-    million = took * 1e6 / count
-    return {"s_per_million": round(million, 1), "hours_at_100_million": round(million * 100 / 3600, 2)}
+    read = compared = 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        database = Database(f"sqlite:///{folder}/sweep.db")
+        database.migrate()
+        with database.write() as session:
+            for start in range(0, count, page):
+                session.execute(sa.insert(StoredImage), [hosted_image(random, start + i) for i in range(page)])
+        after = ""
+        while True:
+            began = time.process_time()
+            with database.read() as session:
+                rows = NoticeRepository(session, "default").hosted(after, page)
+            middle = time.process_time()
+            list(copies(wanted, rows))
+            read, compared = read + middle - began, compared + time.process_time() - middle
+            if not rows:
+                break
+            after = rows[-1][0]
+        database.close()
+    million = (read + compared) * 1e6 / count
+    return {
+        "read_s_per_million": round(read * 1e6 / count, 1),
+        "compared_s_per_million": round(compared * 1e6 / count, 1),
+        "hours_at_100_million": round(million * 100 / 3600, 2),
+    }
+
+
+def hosted_image(random: np.random.Generator, number: int) -> Figures:
+    file = {"format": "JPEG", "size": 1, "width": 1, "height": 1, "frames": 1}
+    vector = random.normal(size=512).astype(np.float16).tobytes()
+    made = {"created_at": utc_now(), "sha256": f"{number:064x}", "pdq": random.bytes(32), "embedding": vector}
+    return {"id": f"img_{number:012}", "tenant_id": "default", "embedding_model": "m", **made, **file}
 
 
 def unit_vectors(random: np.random.Generator, count: int) -> Any:

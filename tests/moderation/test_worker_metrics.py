@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from moderation.commands import metrics
+from moderation.errors import SettingsError
 from tests.moderation.jobs.test_workers import app, broker, environment, process, until
 
 __all__ = ["app", "broker", "environment"]
@@ -61,3 +62,11 @@ def test_workers_and_beat_say_what_they_did(environment: dict[str, str]) -> None
 def test_tasks_are_named_by_what_they_do() -> None:
     assert metrics.named("palisade.chore", ["events"]) == "chore events"
     assert metrics.named("palisade.scan_job", ["job_1"]) == "scan_job"
+
+
+def test_a_port_that_is_taken_is_said() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(SettingsError, match="Address already in use"):
+            metrics.serve_beat("127.0.0.1", taken.getsockname()[1])
