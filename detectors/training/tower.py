@@ -7,7 +7,9 @@ images are never trained on.
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -295,11 +297,18 @@ def export(network: Tower, path: Path) -> float:
     """Write the tower as ONNX, checked; the largest difference of its answers. Raises TrainingError above 1e-3."""
     network = network.eval()
     temporary = path.with_suffix(".part.onnx")
-    torch.onnx.export(
-        network, (torch.zeros(1, 3, network.side, network.side),), str(temporary),
-        input_names=[PIXELS], output_names=["logit"], dynamic_axes={PIXELS: {0: "n"}, "logit": {0: "n"}},
-        opset_version=OPSET, dynamo=False,
-    )  # fmt: skip
+    with warnings.catch_warnings(), _plain_attention():
+        warnings.simplefilter("ignore")  # torch deprecates its own exporters from within
+        torch.onnx.export(
+            network,
+            (torch.zeros(1, 3, network.side, network.side),),
+            str(temporary),
+            input_names=[PIXELS],
+            output_names=["logit"],
+            dynamic_axes={PIXELS: {0: "n"}, "logit": {0: "n"}},
+            opset_version=OPSET,
+            dynamo=False,
+        )
     try:
         apart = difference(network, temporary)
     except TrainingError:
@@ -307,6 +316,17 @@ def export(network: Tower, path: Path) -> float:
         raise
     temporary.replace(path)
     return apart
+
+
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Without torch's fused attention, which no exporter knows."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def difference(network: Tower, path: Path) -> float:
