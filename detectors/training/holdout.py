@@ -44,6 +44,11 @@ class HeldOut:
     families: dict[str, dict[View, Scored]]
     sources: dict[str, dict[View, Array]]
 
+    def within(self, view: View) -> dict[str, Scored]:
+        """The families that have both classes in a view, which is of some of the pictures only."""
+        found = {name: views[view] for name, views in self.families.items()}
+        return {name: scored for name, scored in found.items() if scored.positive.any() and not scored.positive.all()}
+
 
 def hold_out(corpus: Corpus, learner: Learner, folds: int, told: Callable[[str], None] = silent) -> HeldOut:
     """Leave-one-family-out (its prompts left out too, real images by folds) and leave-one-source-out."""
