@@ -43,6 +43,7 @@ class TowerConfig:
     """tower: open_clip's name of it. pretrained: a local file, a tag of open_clip's, or '' for none.
 
     blocks: how many groups of layers learn, from the last. batch: pictures of each class in a step. half: mixed precision (CUDA only).
+    online: whether a tag may be fetched from a hub.
     """
 
     tower: str
@@ -58,6 +59,7 @@ class TowerConfig:
     seed: int = 0
     save_every: int = 100
     half: bool = True
+    online: bool = False
 
 
 class Tower(nn.Module):
@@ -66,6 +68,10 @@ class Tower(nn.Module):
     def __init__(self, config: TowerConfig) -> None:
         super().__init__()
         torch.manual_seed(config.seed)
+        if config.pretrained and not config.online and not Path(config.pretrained).is_file():
+            raise TrainingError(
+                f"{config.pretrained!r} is no local file of weights.", hint="Name one, or allow a hub with --online."
+            )
         try:
             model = open_clip.create_model(config.tower, pretrained=config.pretrained or None)
         except (RuntimeError, OSError, ValueError, AssertionError) as error:

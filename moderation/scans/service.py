@@ -154,7 +154,9 @@ class ScanService:
         embedding, synthetic = self.scanner.detector("embedding"), self.scanner.serving("synthetic", sha256)
         assert isinstance(embedding, EmbeddingDetector)  # noqa: S101 - registered under this name
         if not isinstance(synthetic, SyntheticDetector):
-            raise ModelError(f"{synthetic.model} gives no heat map.", hint="Heads on the embedding do; a tower does not.")
+            raise ModelError(
+                f"{synthetic.model} gives no heat map.", hint="Heads on the embedding do; a tower does not."
+            )
         image = media.open(self.store.get(tenant, sha256), self.limits)
         with self.scanner.turn():
             return image.frames[0], heat(image.frames[0], embedding, synthetic)
