@@ -69,7 +69,8 @@ def prepare(frame: Frame, side: int, mean: Sequence[float], deviation: Sequence[
     picture = PIL.Image.fromarray(frame.pixels).resize(
         (side, side), PIL.Image.Resampling.BICUBIC, box=(left, top, left + square, top + square), reducing_gap=3.0
     )
-    pixels = (np.asarray(picture, dtype=np.float32) / 255 - np.float32(mean)) / np.float32(deviation)
+    mean_, deviation_ = (np.asarray(values, dtype=np.float32) for values in (mean, deviation))
+    pixels = (np.asarray(picture, dtype=np.float32) / 255 - mean_) / deviation_
     return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], dtype=np.float32)
 
 

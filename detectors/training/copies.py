@@ -9,9 +9,9 @@ import PIL.Image
 import torch
 
 from detectors.training.errors import TrainingError
+from detectors.training.robustness import Copy
 from detectors.training.tiny_autoencoder import TinyAutoencoder
 
-Copy = Callable[[PIL.Image.Image], PIL.Image.Image]
 EMBEDDED = Path(__file__).parents[2] / "generator" / "embedded" / "vae"
 FLUX = "taef2_decoder.safetensors"
 

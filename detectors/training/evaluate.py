@@ -168,15 +168,19 @@ def _rows(manifest: Path) -> list[dict[str, str]]:
 
 
 def figures(corpus: Corpus, held: HeldOut, config: Config, *, calibrated: bool = False) -> dict[str, Any]:
-    """For each view: every family, their mean and worst, every source's false positives, the calibration error, curves.
+    """For each view with any family: every family, their mean and worst, every source's false positives, the calibration error, curves.
 
     calibrated: the logits are log-odds already, and are not scaled.
     """
-    return {str(view): _view(corpus, held, view, config, calibrated=calibrated) for view in corpus.views}
+    return {
+        str(view): _view(corpus, held, view, config, calibrated=calibrated)
+        for view in corpus.views
+        if held.within(view)
+    }
 
 
 def _view(corpus: Corpus, held: HeldOut, view: View, config: Config, *, calibrated: bool) -> dict[str, Any]:
-    families = {name: scored[view] for name, scored in held.families.items()}
+    families = held.within(view)
     each = {name: _family(corpus, scored) for name, scored in families.items()}
     areas = [family["auc"] for family in each.values()]
     probability, positive = _probabilities(held, view, config.prevalence, calibrated=calibrated)
@@ -207,7 +211,7 @@ def _new_sources(held: HeldOut, view: View) -> dict[str, Any]:
     limit = threshold_at(np.concatenate(list(unseen.values())), 0.01)
     shares = {name: float((logits >= limit).mean()) for name, logits in unseen.items()}
     worst = max(shares, key=lambda name: shares[name])
-    found = [float((s[view].logits[s[view].positive] >= limit).mean()) for s in held.families.values()]
+    found = [float((s.logits[s.positive] >= limit).mean()) for s in held.within(view).values()]
     return {"recall": float(np.mean(found)), "worst_source": worst, "worst_fpr": shares[worst]}
 
 
@@ -251,7 +255,7 @@ def _interval(families: Mapping[str, Scored], figure: Callable[[Scored], float])
 def _sources(corpus: Corpus, held: HeldOut, view: View) -> dict[str, Any]:
     """False positives of each real source at the 1 % point of the others', by models that never saw the source."""
     seen: dict[int, list[float]] = {}
-    for scored in (scored[view] for scored in held.families.values()):
+    for scored in held.within(view).values():
         for row, logit in zip(scored.rows[~scored.positive], scored.logits[~scored.positive], strict=True):
             seen.setdefault(int(row), []).append(float(logit))
     within = {row: float(np.mean(logits)) for row, logits in seen.items()}
@@ -261,6 +265,8 @@ def _sources(corpus: Corpus, held: HeldOut, view: View) -> dict[str, Any]:
         mine = [within[row] for row in within if corpus.examples[row].source == source]
         others = np.array([within[row] for row in within if corpus.examples[row].source != source])
         unseen = logits[view]
+        if not mine or not len(unseen):
+            continue
         result[source] = {
             "images": len(unseen),
             "fpr_seen": float(np.mean(np.array(mine) >= pooled)),
@@ -272,15 +278,16 @@ def _sources(corpus: Corpus, held: HeldOut, view: View) -> dict[str, Any]:
 def _probabilities(held: HeldOut, view: View, prevalence: float, *, calibrated: bool) -> tuple[Array, Flags]:
     """Probabilities of each left-out family by a scale fitted on the other families, so that none calibrates itself."""
     probability, positive = [], []
-    for name, scored in held.families.items():
-        others = {other: s[view] for other, s in held.families.items() if other != name} or {name: scored[view]}
+    within = held.within(view)
+    for name, scored in within.items():
+        others = {other: s for other, s in within.items() if other != name} or {name: scored}
         logits, labels = (
             np.concatenate([getattr(s, part) for s in others.values()]) for part in ("logits", "positive")
         )
         families = np.concatenate([np.full(len(s.logits), other) for other, s in others.items()])
         slope, bias = (1.0, 0.0) if calibrated else platt(logits, labels, prevalence, families)
-        probability.append(probabilities(slope * scored[view].logits + bias))
-        positive.append(scored[view].positive)
+        probability.append(probabilities(slope * scored.logits + bias))
+        positive.append(scored.positive)
     return np.concatenate(probability), np.concatenate(positive)
 
 

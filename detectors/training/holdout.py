@@ -5,6 +5,7 @@ metadata baseline are learners, and go through the same splits.
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,9 @@ from numpy.typing import NDArray
 from detectors.training.corpus import Corpus
 from detectors.training.data import View, check_split, silent
 from detectors.training.figures import Array, Flags
+
+WORKERS = 4
+"""Splits that are fitted at the same time; NumPy works outside the interpreter's lock."""
 
 Scorer = Callable[[View], Array]
 """Logits of every example of the corpus in a view, shape (n,)."""
@@ -40,18 +44,31 @@ class HeldOut:
     families: dict[str, dict[View, Scored]]
     sources: dict[str, dict[View, Array]]
 
+    def within(self, view: View) -> dict[str, Scored]:
+        """The families that have both classes in a view, which is of some of the pictures only."""
+        found = {name: views[view] for name, views in self.families.items()}
+        return {name: scored for name, scored in found.items() if scored.positive.any() and not scored.positive.all()}
+
 
 def hold_out(corpus: Corpus, learner: Learner, folds: int, told: Callable[[str], None] = silent) -> HeldOut:
     """Leave-one-family-out (its prompts left out too, real images by folds) and leave-one-source-out."""
-    families = {}
-    for family in corpus.families:
-        families[family] = _leave_family(corpus, family, learner, folds)
-        told(f"scored {family} without {family}")
-    sources = {}
-    for source in corpus.sources:
-        sources[source] = _leave_source(corpus, source, learner)
-        told(f"scored {source} without {source}")
-    return HeldOut(families, sources)
+
+    def family(name: str) -> dict[View, Scored]:
+        scored = _leave_family(corpus, name, learner, folds)
+        told(f"scored {name} without {name}")
+        return scored
+
+    def source(name: str) -> dict[View, Array]:
+        scored = _leave_source(corpus, name, learner)
+        told(f"scored {name} without {name}")
+        return scored
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        families = pool.map(family, corpus.families)
+        sources = pool.map(source, corpus.sources)
+        return HeldOut(
+            dict(zip(corpus.families, families, strict=True)), dict(zip(corpus.sources, sources, strict=True))
+        )
 
 
 def _leave_family(corpus: Corpus, family: str, learner: Learner, folds: int) -> dict[View, Scored]:

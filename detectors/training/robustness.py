@@ -29,7 +29,7 @@ Copy = Callable[[Picture], Picture]
 
 LARGEST = 1024
 """Longest side before a step, as hosts keep pictures."""
-COPIED = 512
+COPIED = 320
 """Longest side of a picture that is copied, in pixels."""
 TEST_FOLD = 0
 

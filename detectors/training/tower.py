@@ -7,7 +7,9 @@ images are never trained on.
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -41,6 +43,7 @@ class TowerConfig:
     """tower: open_clip's name of it. pretrained: a local file, a tag of open_clip's, or '' for none.
 
     blocks: how many groups of layers learn, from the last. batch: pictures of each class in a step. half: mixed precision (CUDA only).
+    online: whether a tag may be fetched from a hub.
     """
 
     tower: str
@@ -56,6 +59,7 @@ class TowerConfig:
     seed: int = 0
     save_every: int = 100
     half: bool = True
+    online: bool = False
 
 
 class Tower(nn.Module):
@@ -64,6 +68,10 @@ class Tower(nn.Module):
     def __init__(self, config: TowerConfig) -> None:
         super().__init__()
         torch.manual_seed(config.seed)
+        if config.pretrained and not config.online and not Path(config.pretrained).is_file():
+            raise TrainingError(
+                f"{config.pretrained!r} is no local file of weights.", hint="Name one, or allow a hub with --online."
+            )
         try:
             model = open_clip.create_model(config.tower, pretrained=config.pretrained or None)
         except (RuntimeError, OSError, ValueError, AssertionError) as error:
@@ -295,11 +303,18 @@ def export(network: Tower, path: Path) -> float:
     """Write the tower as ONNX, checked; the largest difference of its answers. Raises TrainingError above 1e-3."""
     network = network.eval()
     temporary = path.with_suffix(".part.onnx")
-    torch.onnx.export(
-        network, (torch.zeros(1, 3, network.side, network.side),), str(temporary),
-        input_names=[PIXELS], output_names=["logit"], dynamic_axes={PIXELS: {0: "n"}, "logit": {0: "n"}},
-        opset_version=OPSET, dynamo=False,
-    )  # fmt: skip
+    with warnings.catch_warnings(), _plain_attention():
+        warnings.simplefilter("ignore")  # torch deprecates its own exporters from within
+        torch.onnx.export(
+            network,
+            (torch.zeros(1, 3, network.side, network.side),),
+            str(temporary),
+            input_names=[PIXELS],
+            output_names=["logit"],
+            dynamic_axes={PIXELS: {0: "n"}, "logit": {0: "n"}},
+            opset_version=OPSET,
+            dynamo=False,
+        )
     try:
         apart = difference(network, temporary)
     except TrainingError:
@@ -307,6 +322,17 @@ def export(network: Tower, path: Path) -> float:
         raise
     temporary.replace(path)
     return apart
+
+
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Without torch's fused attention, which no exporter knows."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def difference(network: Tower, path: Path) -> float:

@@ -73,6 +73,7 @@ def gather(
 @app.command()
 def synthetic(
     data: Data,
+    *,
     cache: Cache = None,
     every: Every = 1,
     folder: Annotated[

@@ -18,7 +18,7 @@ def tower(
     name: Annotated[str, typer.Option("--tower", help="Tower of open_clip, as ViT-B-16 or ViT-L-14.")],
     *,
     pretrained: Annotated[
-        str, typer.Option(help="Local file of its weights, or a tag of open_clip's, which is fetched from a hub.")
+        str, typer.Option(help="Local file of its weights, or, with --online, a tag of open_clip's.")
     ] = "",
     left_out: Annotated[str, typer.Option(help="Family of generators to measure on. Default: the first.")] = "",
     folder: Annotated[Path, typer.Option("--out", help="Where the model goes, to be registered.")] = Path(
@@ -32,6 +32,7 @@ def tower(
     blocks: Annotated[int, typer.Option(min=0, help="Groups of layers that learn, from the last.")] = 2,
     rate: Annotated[float, typer.Option(min=0, help="Learning rate of those layers.")] = 2e-5,
     seed: Annotated[int, typer.Option(help="Seed of everything drawn.")] = 0,
+    online: Annotated[bool, typer.Option("--online", help="Let open_clip fetch a tag's weights from a hub.")] = False,
 ) -> None:
     """Fine-tune an image tower of open_clip as `synthetic`, on a GPU where there is one: ONNX, card and calibration.
 
@@ -41,7 +42,7 @@ def tower(
         raise ModelError("A tower needs PyTorch.", hint="Install the extra: pip install 'palisade[train]'.", status=501)
     from detectors.training.tower import TowerConfig, train  # noqa: PLC0415 - torch is not in the base install
 
-    config = TowerConfig(name, pretrained, blocks=blocks, steps=steps, batch=batch, rate=rate, seed=seed)
+    config = TowerConfig(name, pretrained, blocks=blocks, steps=steps, batch=batch, rate=rate, seed=seed, online=online)
     with Progress(console=err, disable=not err.is_terminal) as bar:
         task = bar.add_task(name, total=steps)
         card = train(

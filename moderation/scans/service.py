@@ -18,7 +18,7 @@ from detectors.synthetic import SyntheticDetector
 from moderation import media
 from moderation.banks.service import note_matches
 from moderation.database import Database
-from moderation.errors import NotFoundError
+from moderation.errors import ModelError, NotFoundError
 from moderation.media import MediaLimits
 from moderation.policy import Policy, PolicyLibrary, Verdict
 from moderation.rescans.probes import pack_findings
@@ -163,7 +163,10 @@ class ScanService:
         self.find_image(tenant, sha256, limit=1)
         embedding, synthetic = self.scanner.detector("embedding"), self.scanner.serving("synthetic", sha256)
         assert isinstance(embedding, EmbeddingDetector)  # noqa: S101 - registered under this name
-        assert isinstance(synthetic, SyntheticDetector)  # noqa: S101 - registered under this name
+        if not isinstance(synthetic, SyntheticDetector):
+            raise ModelError(
+                f"{synthetic.model} gives no heat map.", hint="Heads on the embedding do; a tower does not."
+            )
         image = media.open(self.store.get(tenant, sha256), self.limits)
         with self.scanner.turn():
             return image.frames[0], heat(image.frames[0], embedding, synthetic)

@@ -80,6 +80,23 @@ def test_a_separable_corpus_has_good_figures_and_a_report(corpus: Corpus) -> Non
     assert "features of <b>" not in page
 
 
+def test_a_view_of_few_pictures_leaves_out_what_it_does_not_show(corpus: Corpus) -> None:
+    native, laundered = VIEWS
+    some = ~corpus.generated | corpus.of_family("maker1")
+    some &= np.array([example.source != "camera0" for example in corpus.examples])
+    holed = {
+        view: dataclasses.replace(f, present=some & f.present) if view == laundered else f
+        for view, f in corpus.views.items()
+    }
+    partial = dataclasses.replace(corpus, views=holed)
+    held = hold_out(partial, committee_learner(partial, SMALL, Choice((9,), 0.1), print), 3)
+
+    few = figures(partial, held, SMALL)[str(laundered)]
+    assert list(few["families"]) == ["maker1"]
+    assert list(few["sources"]) == ["camera1"]
+    assert len(figures(partial, held, SMALL)[str(native)]["families"]) == 3
+
+
 def test_the_graph_says_what_numpy_says(corpus: Corpus, everything: np.ndarray) -> None:
     committee = fit_committee(corpus, everything, Choice((5, 9), 0.1))
     blocks = corpus.views[VIEWS[0]].blocks

@@ -161,3 +161,19 @@ def test_only_the_last_blocks_learn(examples: list[Example], tmp_path: Path) -> 
 def test_an_unknown_tower_is_refused() -> None:
     with pytest.raises(TrainingError, match="no-such-tower"):
         Tower(dataclasses.replace(CONFIG, tower="no-such-tower"))
+
+
+def test_weights_are_not_fetched_unless_allowed() -> None:
+    with pytest.raises(TrainingError, match="no local file") as refusal:
+        Tower(dataclasses.replace(CONFIG, pretrained="openai"))
+    assert "--online" in refusal.value.hint
+
+
+def test_weights_come_from_a_local_file(tmp_path: Path) -> None:
+    model = open_clip.create_model(CONFIG.tower)
+    torch.save(model.state_dict(), tmp_path / "weights.pt")
+    network = Tower(dataclasses.replace(CONFIG, pretrained=str(tmp_path / "weights.pt"), seed=5))
+
+    assert all(
+        torch.equal(value, network.visual.state_dict()[name]) for name, value in model.visual.state_dict().items()
+    )
