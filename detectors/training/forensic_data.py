@@ -13,8 +13,8 @@ import PIL.Image
 import PIL.ImageFilter
 from numpy.typing import NDArray
 
-from detectors.forensic import SIDE
 from detectors.image import Pixels
+from detectors.training.forensic_crops import SIDE
 
 _FILTERS = [PIL.Image.Resampling.BILINEAR, PIL.Image.Resampling.BICUBIC, PIL.Image.Resampling.LANCZOS]
 

@@ -13,10 +13,10 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from detectors.forensic import MOST, SIDE, crops
 from detectors.image import Pixels
 from detectors.training.data import Example, View, decode, digest, render, silent
 from detectors.training.forensic import Pairs
+from detectors.training.forensic_crops import MOST, SIDE, crops
 from detectors.training.linear import auc, recall_at
 
 Judge = Callable[[NDArray[np.uint8]], NDArray[np.float64]]

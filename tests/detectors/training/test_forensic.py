@@ -9,10 +9,10 @@ from PIL import Image as Pillow
 
 torch = pytest.importorskip("torch", reason="training needs the `train` extra")
 
-from detectors.forensic import SIDE  # noqa: E402
 from detectors.training import forensic, forensic_evaluation, reconstructions  # noqa: E402
 from detectors.training.data import Example  # noqa: E402
 from detectors.training.errors import TrainingError  # noqa: E402
+from detectors.training.forensic_crops import SIDE  # noqa: E402
 from detectors.training.forensic_data import Laundering, batch  # noqa: E402
 from tests.factories import picture  # noqa: E402
 
