@@ -110,7 +110,8 @@ def batch(
     random = np.random.default_rng(seed)
     names, sources = sorted(made), sorted(set(groups))
     members = {source: [n for n, group in enumerate(groups) if group == source] for source in sources}
-    left, right = [], []
+    left: list[Pixels] = []
+    right: list[Pixels] = []
     for _ in range(pairs):
         number = int(random.choice(members[sources[int(random.integers(len(sources)))]]))
         wash = Laundering.drawn(random)

@@ -214,7 +214,7 @@ def crop(example: Example) -> Pixels:
     random = np.random.default_rng(int(digest(example.path)[:15], 16))
     if (short := min(picture.size)) > LARGE:
         factor = max(SIDE / short, random.uniform(0.35, 0.7))
-        picture = picture.resize([round(side * factor) for side in picture.size], PIL.Image.Resampling.LANCZOS)  # type: ignore[arg-type]
+        picture = picture.resize([round(side * factor) for side in picture.size], PIL.Image.Resampling.LANCZOS)
     pixels = np.asarray(picture)
     missing = [(0, max(0, SIDE - side)) for side in pixels.shape[:2]]
     pixels = np.pad(pixels, [*missing, (0, 0)], mode="symmetric")

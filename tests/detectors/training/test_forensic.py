@@ -174,9 +174,11 @@ def test_crops_are_of_the_places_with_most_detail() -> None:
 
 def test_statistics_do_not_tell_a_mirrored_picture() -> None:
     part = crops(real(1)[0])
+    kept = statistics(part)
+    mirrored = np.abs(kept - statistics(np.ascontiguousarray(part[:, :, ::-1]))).max()
+    blocks = np.abs(kept - statistics(crops(flattened(real(1)[0])))).max()
 
-    assert np.allclose(statistics(part), statistics(np.ascontiguousarray(part[:, :, ::-1])), atol=1e-6)
-    assert not np.allclose(statistics(part), statistics(crops(flattened(real(1)[0]))), atol=1e-2)
+    assert mirrored < 0.02 < 0.1 < blocks  # halves are rounded to either side
 
 
 def manifest(folder: Path, sources: int) -> Path:
