@@ -36,7 +36,7 @@ class ForensicConfig:
     """
 
     seed: int = 7
-    steps: int = 350
+    steps: int = 300
     pairs: int = 10
     rate: float = 3e-3
     decay: float = 1e-3
