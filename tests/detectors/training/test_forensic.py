@@ -58,7 +58,7 @@ def test_every_design_gives_the_size_it_was_given() -> None:
         assert reconstructions.SmallAutoencoder(replace(design, width=8)).eval()(pictures).shape == pictures.shape
 
 
-def test_a_stopped_autoencoder_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_trained_autoencoder_is_taken_from_its_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "tiny.pt"
     first = reconstructions.train_autoencoder(DESIGN, real(), path)
     again = reconstructions.train_autoencoder(DESIGN, real(), path)
