@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detectors.forensic import SIDE
 from detectors.image import Pixels
 from detectors.training.errors import TrainingError
+from detectors.training.forensic_crops import SIDE
 from detectors.training.forensic_data import batch
 from detectors.training.swap import Residual
 
@@ -36,7 +36,7 @@ class ForensicConfig:
     """
 
     seed: int = 7
-    steps: int = 350
+    steps: int = 300
     pairs: int = 10
     rate: float = 3e-3
     decay: float = 1e-3

@@ -13,14 +13,14 @@ import PIL.Image
 import PIL.ImageFilter
 from numpy.typing import NDArray
 
-from detectors.forensic import SIDE
 from detectors.image import Pixels
+from detectors.training.forensic_crops import SIDE
 
 _FILTERS = [PIL.Image.Resampling.BILINEAR, PIL.Image.Resampling.BICUBIC, PIL.Image.Resampling.LANCZOS]
 
 
-MIXED = 0.5
-"""Share of the reconstructions that are mixed with their real picture, so that weak traces are learnt too."""
+WEAKEST, STRONGEST = 36.0, 27.0
+"""Peak signal-to-noise ratios, in dB, between which a pair's difference is drawn: crude traces would teach crude traces."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,11 @@ def compressed(picture: PIL.Image.Image, jpeg: bool, quality: int) -> PIL.Image.
         return PIL.Image.open(buffer).convert("RGB")
 
 
-def mixed(real: Pixels, made: Pixels, share: float) -> Pixels:
-    """A picture that is a reconstruction to a share, and real for the rest."""
-    return np.rint(share * made.astype(np.float32) + (1 - share) * real.astype(np.float32)).astype(np.uint8)
+def weakened(real: Pixels, made: Pixels, decibels: float) -> Pixels:
+    """A reconstruction mixed with its real picture until it is `decibels` away from it; as it is, if it is no further."""
+    apart = made.astype(np.float32) - real.astype(np.float32)
+    share = min(1.0, 255 / 10 ** (decibels / 20) / (float(np.sqrt((apart**2).mean())) + 1e-6))
+    return np.rint(real + share * apart).astype(np.uint8)
 
 
 def batch(
@@ -108,13 +110,13 @@ def batch(
     random = np.random.default_rng(seed)
     names, sources = sorted(made), sorted(set(groups))
     members = {source: [n for n, group in enumerate(groups) if group == source] for source in sources}
-    left, right = [], []
+    left: list[Pixels] = []
+    right: list[Pixels] = []
     for _ in range(pairs):
         number = int(random.choice(members[sources[int(random.integers(len(sources)))]]))
         wash = Laundering.drawn(random)
         restored = made[names[int(random.integers(len(names)))]][number]
-        if random.random() < MIXED:
-            restored = mixed(real[number], restored, float(random.uniform(0.3, 1)))
+        restored = weakened(real[number], restored, float(random.uniform(STRONGEST, WEAKEST)))
         one, two = wash(real[number]), wash(restored)
         top, west = (int(random.integers(0, side - SIDE + 1)) for side in one.shape[:2])
         for side, pixels in ((left, one), (right, two)):

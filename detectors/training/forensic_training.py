@@ -16,7 +16,7 @@ import torch
 
 from detectors.training.data import DataError, Example, read_manifest
 from detectors.training.forensic import ForensicConfig, ForensicNetwork, ForensicRun, Pairs, logits_of
-from detectors.training.forensic_evaluation import against, name_folds, pair_scores, source_folds
+from detectors.training.forensic_evaluation import against, baseline, name_folds, pair_scores, pair_views, source_folds
 from detectors.training.reconstructions import (
     DESIGNS,
     Design,
@@ -69,20 +69,26 @@ def train(task: ForensicTraining, told: Told) -> dict[str, Any]:
     torch.set_num_threads(task.threads)
     pairs = make_pairs(task, told)
     names, parts = name_folds(list(pairs.made), task.folds), source_folds(pairs.groups, task.folds)
-    scores: dict[str, list[np.ndarray[Any, Any]]] = {}
+    left_out: dict[str, Any] = {}
     for fold, out in enumerate(names):
         kept, held = (np.flatnonzero(side).tolist() for side in (parts != fold, parts == fold))
-        network = trained(task, pairs.only(kept, [n for n in pairs.made if n not in out]), f"fold-{fold}", told)
-        tested = pair_scores(lambda crops, network=network: logits_of(network, crops), pairs.only(held, out))  # type: ignore[misc]
+        if not (held and out):
+            continue
+        train_on = pairs.only(kept, [name for name in pairs.made if name not in out])
+        network = trained(task, train_on, f"fold-{fold}", told)
+        views = pair_views(pairs.only(held, out))
+        by_network = pair_scores(lambda crops, network=network: logits_of(network, crops), views)  # type: ignore[misc]
+        by_statistics = baseline(pair_views(train_on), views)
         for name in out:
-            scores[name] = [tested["real"], tested[name]]
+            tested = {"network": by_network, "statistics": by_statistics}
+            left_out[name] = {model: against(kinds["real"], kinds[name]) for model, kinds in tested.items()}
     trained(task, pairs, "final", told)
     figures = {
         "pictures": len(pairs.real),
         "data": pairs.digest(),
         "config": asdict(task.config),
         "torch": torch.__version__,
-        "left_out": {name: against(*sides) for name, sides in sorted(scores.items())},
+        "left_out": dict(sorted(left_out.items())),
     }
     part = task.work / "forensic.json.part"
     part.write_text(json.dumps(figures, indent=1) + "\n")

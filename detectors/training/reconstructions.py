@@ -10,6 +10,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -103,11 +104,11 @@ class SmallAutoencoder(nn.Module):
             nn.Conv2d(12, widths[0], 3, padding=1),
             Deep(widths[0], design.norm),
         ]
-        for narrow, wide in zip(widths, widths[1 : design.halvings], strict=False):
+        for narrow, wide in pairwise(widths[: design.halvings]):
             down += [nn.Conv2d(narrow, wide, 4, 2, 1), Deep(wide, design.norm)]
         last = widths[design.halvings - 1]
         up: list[nn.Module] = [nn.Conv2d(design.latent, last, 3, padding=1), Deep(last, design.norm)]
-        for wide, narrow in reversed(list(zip(widths[1 : design.halvings], widths, strict=False))):
+        for narrow, wide in reversed(list(pairwise(widths[: design.halvings]))):
             up += [Deep(wide, design.norm), enlarge(design.enlarging, wide, narrow)]
         up += [
             Deep(widths[0], design.norm),
@@ -213,7 +214,7 @@ def crop(example: Example) -> Pixels:
     random = np.random.default_rng(int(digest(example.path)[:15], 16))
     if (short := min(picture.size)) > LARGE:
         factor = max(SIDE / short, random.uniform(0.35, 0.7))
-        picture = picture.resize([round(side * factor) for side in picture.size], PIL.Image.Resampling.LANCZOS)  # type: ignore[arg-type]
+        picture = picture.resize([round(side * factor) for side in picture.size], PIL.Image.Resampling.LANCZOS)
     pixels = np.asarray(picture)
     missing = [(0, max(0, SIDE - side)) for side in pixels.shape[:2]]
     pixels = np.pad(pixels, [*missing, (0, 0)], mode="symmetric")
@@ -300,7 +301,7 @@ def flux2_tiny(folder: Path) -> RoundTrip:
 
 def diffusers_kl(folder: Path) -> RoundTrip:
     """An `AutoencoderKL` of a local folder in the diffusers layout; its mean latents, so that it is deterministic."""
-    from diffusers import AutoencoderKL
+    from diffusers import AutoencoderKL  # noqa: PLC0415 - slow to import, and not always used
 
     model = AutoencoderKL.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
     model.to(memory_format=torch.channels_last)

@@ -51,8 +51,11 @@ def forensic(
         tuple(data), work, kl, flux2, pictures=pictures, folds=folds, threads=threads, config=config
     )
     figures = training.train(task, lambda what: err.print(what, style="dim", highlight=False))
-    table = Table("autoencoder left out", "AUC", "recall at 5 % FPR", "recall at 1 % FPR", "above its own real picture")
-    for name, values in figures["left_out"].items():
-        cells = [f"{values[key]:.3f}" for key in ("auc", "recall_at_0.05", "recall_at_0.01", "in_order")]
-        table.add_row(name, *cells)
+    table = Table(
+        "autoencoder left out", "model", "AUC", "recall at 5 % FPR", "recall at 1 % FPR", "above its own real picture"
+    )
+    for name, models in figures["left_out"].items():
+        for model, values in models.items():
+            cells = [f"{values[key]:.3f}" for key in ("auc", "recall_at_0.05", "recall_at_0.01", "in_order")]
+            table.add_row(name, model, *cells)
     out.print(table)

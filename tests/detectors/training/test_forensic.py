@@ -9,11 +9,12 @@ from PIL import Image as Pillow
 
 torch = pytest.importorskip("torch", reason="training needs the `train` extra")
 
-from detectors.forensic import SIDE  # noqa: E402
-from detectors.training import forensic, forensic_evaluation, reconstructions  # noqa: E402
-from detectors.training.data import Example  # noqa: E402
+from detectors.training import forensic, forensic_evaluation, forensic_training, reconstructions  # noqa: E402
+from detectors.training.data import DataError, Example  # noqa: E402
 from detectors.training.errors import TrainingError  # noqa: E402
-from detectors.training.forensic_data import Laundering, batch  # noqa: E402
+from detectors.training.forensic_crops import SIDE, crops  # noqa: E402
+from detectors.training.forensic_data import Laundering, batch, weakened  # noqa: E402
+from detectors.training.residual_statistics import statistics  # noqa: E402
 from tests.factories import picture  # noqa: E402
 
 CONFIG = forensic.ForensicConfig(steps=4, pairs=2, save_every=2)
@@ -57,7 +58,7 @@ def test_every_design_gives_the_size_it_was_given() -> None:
         assert reconstructions.SmallAutoencoder(replace(design, width=8)).eval()(pictures).shape == pictures.shape
 
 
-def test_a_stopped_autoencoder_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_trained_autoencoder_is_taken_from_its_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "tiny.pt"
     first = reconstructions.train_autoencoder(DESIGN, real(), path)
     again = reconstructions.train_autoencoder(DESIGN, real(), path)
@@ -152,3 +153,58 @@ def test_folds_leave_out_whole_sources_and_every_autoencoder_once() -> None:
 
     assert folds[1] == folds[3]
     assert sorted(n for part in forensic_evaluation.name_folds(["x", "y", "z"], 2) for n in part) == ["x", "y", "z"]
+
+
+def test_a_crude_reconstruction_is_weakened_and_a_good_one_left() -> None:
+    pixels = real(1)[0]
+    crude, good = 255 - pixels, np.where(pixels < 255, pixels + 1, pixels - 1).astype(np.uint8)
+    apart = weakened(pixels, crude, 30).astype(float) - pixels
+
+    assert 10 * np.log10(255**2 / (apart**2).mean()) == pytest.approx(30, abs=0.5)
+    assert np.array_equal(weakened(pixels, good, 30), good)
+
+
+def test_crops_are_of_the_places_with_most_detail() -> None:
+    wide = np.zeros((SIDE, 4 * SIDE, 3), dtype=np.uint8)
+    wide[:, SIDE : 2 * SIDE] = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3))
+
+    assert np.array_equal(crops(wide, 1)[0], wide[:, SIDE : 2 * SIDE])
+    assert crops(wide[:50, :60]).shape == (1, SIDE, SIDE, 3)
+
+
+def test_statistics_do_not_tell_a_mirrored_picture() -> None:
+    part = crops(real(1)[0])
+    kept = statistics(part)
+    mirrored = np.abs(kept - statistics(np.ascontiguousarray(part[:, :, ::-1]))).max()
+    blocks = np.abs(kept - statistics(crops(flattened(real(1)[0])))).max()
+
+    assert mirrored < 0.02  # halves are rounded to either side
+    assert blocks > 0.1
+
+
+def manifest(folder: Path, sources: int) -> Path:
+    rows = ["file,label,source,family"]
+    for number in range(4):
+        Pillow.fromarray(picture(seed=number)).resize((220, 200)).save(folder / f"{number}.png")
+        rows.append(f"{number}.png,real,source-{number % sources},photo")
+    (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
+    return folder / "manifest.csv"
+
+
+def test_the_whole_training_leaves_out_each_autoencoder_and_can_be_taken_up(tmp_path: Path) -> None:
+    designs = (DESIGN, replace(DESIGN, name="other", enlarging="nearest", levels=5))
+    task = forensic_training.ForensicTraining(
+        (manifest(tmp_path, 2),), tmp_path / "work", folds=2, config=replace(CONFIG, steps=2), designs=designs
+    )
+    figures = forensic_training.train(task, lambda _: None)
+    said: list[str] = []
+
+    assert figures == forensic_training.train(task, said.append)
+    assert not [line for line in said if "step" in line]
+    assert sorted(figures["left_out"]) == ["other", "tiny"]
+    assert all(0 <= model["auc"] <= 1 for models in figures["left_out"].values() for model in models.values())
+
+
+def test_one_source_of_real_pictures_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="1 sources"):
+        forensic_training.real_pictures([manifest(tmp_path, 1)], 4)
