@@ -1,13 +1,13 @@
 """The policies that processes judge by, so that a change of one is noticed.
 
-Revision: 0014
+Revision: 0013
 Follows: 0012
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0014"
+revision = "0013"
 down_revision = "0012"
 branch_labels = None
 depends_on = None
