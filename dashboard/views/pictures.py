@@ -113,9 +113,9 @@ def compare(
 def face(case_id: CaseId, request: Request, person: Worker, *, sha256: Sha256, enrolled: Enrolled) -> Response:
     """The face of an image that is like an enrolled person's, once the look was noted."""
     app, picture = application(request), _picture(request, person, case_id, sha256)
-    if not app.reviewer_safety.revealed(person, picture.case, sha256, "face"):
-        raise ForbiddenError("The face was not uncovered.", hint="Ask for it on the case's page.")
     match = app.face_comparison.match(person.tenant, case_id, sha256, enrolled)
+    if not app.reviewer_safety.revealed(person, picture.case, sha256, "face", field=match.number):
+        raise ForbiddenError("The face was not uncovered.", hint="Ask for it on the case's page.")
     opened = media.open(app.store.get(person.tenant, sha256), MediaLimits.of(app.settings))
     shown = next((frame for frame in opened.frames if frame.index == match.frame), opened.frames[0])
     return _jpeg(as_jpeg(cropped(shown.pixels, match.region)))

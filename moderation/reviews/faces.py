@@ -28,8 +28,10 @@ COMPARES = (Role.SENIOR,)
 
 @dataclass(frozen=True)
 class FaceMatch:
-    """A face of an image that is like an enrolled person's. reference: whether a picture of them is kept."""
+    """A face of an image that is like an enrolled person's. number: among the image's matches, as they were found. reference: whether a
+    picture of the person is kept."""
 
+    number: int
     person: str
     score: float
     fpr: float | None
@@ -52,6 +54,7 @@ class FaceComparison:
         kept = self.references.kept(tenant, {str(f["evidence"].get("person")) for f in found})
         matches = [
             FaceMatch(
+                number,
                 str(f["evidence"].get("person")),
                 float(f["score"]),
                 f["fpr"],
@@ -59,7 +62,7 @@ class FaceComparison:
                 f["frame"],
                 str(f["evidence"].get("person")) in kept,
             )
-            for f in found
+            for number, f in enumerate(found)
         ]
         return sorted(matches, key=lambda match: (match.fpr or 0.0, -match.score))
 
@@ -78,7 +81,7 @@ class FaceComparison:
                 audit.record(session, person.tenant, person.id, "person.reference_shown", enrolled, case=case_id)
 
             self.safety.note(person, Look(case_id, sha256, "reference"), also=also)
-        return self.safety.note(person, Look(case_id, sha256, "face"))
+        return self.safety.note(person, Look(case_id, sha256, "face", match.number))
 
     def match(self, tenant: str, case_id: str, sha256: str, enrolled: str) -> FaceMatch:
         """The surest match of an image of a case with a person. Raises NotFoundError."""

@@ -170,7 +170,7 @@ class Reveal(TenantMixin, CreatedMixin, Base):
     """That somebody looked at an image of a case, or at a hosted one like it, and how much of it.
 
     how: `part`, `blurred` or `whole`; `face` and `reference` of a matched face and of the enrolled person's picture beside it.
-    field: which part, 0 to 8 row by row; None of a part that was not said.
+    field: which part, 0 to 8 row by row, or which of the matched faces; None where it was not said.
     """
 
     __tablename__ = "reveals"

@@ -151,6 +151,19 @@ def test_others_are_told_the_id_and_the_score_only(seated: Any, make_scan: MakeS
     assert case.rows(Reveal) == []
 
 
+def test_each_of_several_faces_is_noted_by_itself(seated: Any, make_scan: MakeScan) -> None:
+    desk = seated("sol@example.org", "senior")
+    one, other = enrolled(desk.parts), enrolled(desk.parts)
+    scan, _ = make_scan("two faces", like(one), like(other), explicit())
+    case = Matched(desk, desk.claim(), keep_image(desk.parts, scan), one)
+    case.compare()
+
+    assert case.get("face").status_code == case.get("reference").status_code == 200
+    assert case.get("face", other).status_code == case.get("reference", other).status_code == 403
+    case.compare(other)
+    assert case.get("face", other).status_code == case.get("reference", other).status_code == 200
+
+
 def test_without_a_picture_it_says_so(seated: Any, make_scan: MakeScan) -> None:
     case = matched(seated("sol@example.org", "senior"), make_scan, reference=False)
 
