@@ -252,7 +252,7 @@ def two_workers(*, quick: bool) -> dict[str, float | None]:
         figures |= figures_of("", compared("images", Path(place), url, 192 if quick else 640, 1))
     with tempfile.TemporaryDirectory() as place, new_database() as url:
         if url:
-            count, rounds = (20_000, 3) if quick else (100_000, 4)
+            count, rounds = (8_000, 4) if quick else (100_000, 4)
             figures |= figures_of("_head", compared("heads", Path(place), url, count, rounds))
     return figures
 
