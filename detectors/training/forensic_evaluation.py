@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from detectors.image import Pixels
 from detectors.training.data import View, render
-from detectors.training.forensic import Pairs
 from detectors.training.figures import auc, balanced, recall_at
+from detectors.training.forensic import Pairs
 from detectors.training.forensic_crops import crops
 from detectors.training.linear import fit
 from detectors.training.residual_statistics import statistics
