@@ -1,5 +1,6 @@
 """What a worker does with a job, so that it has its effects once, however often it is told to."""
 
+import time
 from datetime import datetime, timedelta
 
 import structlog
@@ -83,6 +84,7 @@ class JobRunner:
             return JobRepository(session).renew(claim.job.id, claim.holder, clock(session) + until)
 
     def _try(self, claim: Claim) -> str:
+        ends = time.monotonic() + self.settings.job_seconds
         try:
             upload = self.jobs.bytes_of(claim.job, self._fetch)
             self.scans.scan(
@@ -100,7 +102,8 @@ class JobRunner:
             log.warning("the database failed in a job", job=claim.job.id, error=str(error.orig))
             return self._hand_back(claim, self.settings.job_retry_seconds)
         except SystemExit:
-            self._hand_back(claim, 0)  # the worker is told to end at once
+            if time.monotonic() < ends:  # the worker is told to end at once; later, a scan that overran is killed
+                self._hand_back(claim, 0)
             raise
         except ModerationError as error:
             failure = error
