@@ -1,6 +1,7 @@
 """The `palisade` command, as people and scripts call it."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from typer.testing import CliRunner
 
 from moderation.cli import app, main
 from moderation.commands.scan import expand
-from moderation.commands.serve import load_local_secrets, prepare_local
+from moderation.commands.serve import LOCAL_SECRETS, load_local_secrets, prepare_local
 from moderation.errors import InvalidRequestError, SettingsError
 from moderation.settings import Settings, read_settings, settings
 from moderation.vault import Vault
@@ -20,6 +21,9 @@ from tests.factories import encode, picture
 def _own_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("PALISADE_MODELS_DIR", str(settings().models))
     monkeypatch.setenv("PALISADE_DATA_DIR", str(tmp_path / "data"))
+    for name in LOCAL_SECRETS:  # set first, so that what a test puts there is taken away again
+        monkeypatch.setenv(f"PALISADE_{name}", "")
+        monkeypatch.delenv(f"PALISADE_{name}")
     settings.cache_clear()
     yield
     monkeypatch.undo()
@@ -153,9 +157,7 @@ def test_local_serving_listens_on_this_machine_only() -> None:
         prepare_local("0.0.0.0")  # noqa: S104 - what must be refused
 
 
-def test_local_secrets_are_made_once_and_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("PALISADE_IMAGE_KEYS", raising=False)
-    monkeypatch.delenv("PALISADE_PEOPLE_KEYS", raising=False)
+def test_local_secrets_are_made_once_and_private(tmp_path: Path) -> None:
     config = Settings(_env_file=None, data_dir=tmp_path)
 
     load_local_secrets(config)
@@ -164,8 +166,7 @@ def test_local_secrets_are_made_once_and_private(tmp_path: Path, monkeypatch: py
 
     assert (tmp_path / "secrets.env").read_text() == first
     assert (tmp_path / "secrets.env").stat().st_mode & 0o077 == 0
-    for name in ("PALISADE_IMAGE_KEYS", "PALISADE_PEOPLE_KEYS"):
-        monkeypatch.delenv(name)
+    assert all(f"PALISADE_{name}" in os.environ for name in LOCAL_SECRETS)
 
 
 @pytest.mark.parametrize(
