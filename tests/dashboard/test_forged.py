@@ -21,6 +21,7 @@ ROLES = {
     "/app/cases": WORK,
     "/app/takedowns": WORK,
     "/app/backtest": {Role.POLICY, Role.LEAD},
+    "/app/rescans": {Role.ADMIN, Role.POLICY, Role.LEAD},
     "/app/accounts": ADMIN,
     "/app/me": set(Role),
     "/sign-out": set(Role),
@@ -36,6 +37,7 @@ PUBLIC = {"/notice", "/notice/{token}/complete", "/notice/{token}/withdraw"}
 VALUES = {
     "notice_id": "notice_01kax1pz7rc5w1m3s0qv9yd2ht",
     "case_id": "case_01kax1pz7rc5w1m3s0qv9yd2ht",
+    "plan_id": "rescan_01kax1pz7rc5w1m3s0qv9yd2ht",
     "account_id": "acct_1",
     "session_id": "sess_1",
 }

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.demo import FORM, told, upload
@@ -33,10 +33,12 @@ def fill(browser: Chrome, **changed: str) -> None:
 
 def submit(browser: Chrome, button: str = "form.notice button") -> None:
     """Press a button, and wait for the page behind it."""
-    before = browser.find_element(By.TAG_NAME, "html")
+    browser.execute_script("window.before = true")
     browser.find_element(By.XPATH if button.startswith("//") else By.CSS_SELECTOR, button).click()
-    WebDriverWait(browser, 30).until(staleness_of(before))
-    WebDriverWait(browser, 30).until(lambda b: b.execute_script("return document.readyState") == "complete")
+    # between two pages Chromium answers with errors of many kinds
+    WebDriverWait(browser, 60, ignored_exceptions=[WebDriverException]).until(
+        lambda b: b.execute_script("return !window.before && document.readyState === 'complete'")
+    )
 
 
 @pytest.fixture

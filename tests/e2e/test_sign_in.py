@@ -148,7 +148,7 @@ def invite_and_disable_somebody(browser: Chrome, server: Server) -> None:
     browser.get(f"{server.url}/app/accounts")
     type_in(browser, name=LONG)
     browser.find_element(By.CSS_SELECTOR, "input[value=reviewer]").click()
-    submit(browser, "form[action='/app/accounts'] button")
+    submit(browser, "form[action='/app/accounts'][method=post] button")
     check(browser, "invitation")
     submit(browser, "a.button")
     check(browser, "accounts")
