@@ -66,7 +66,8 @@ def _rows(manifest: Path) -> list[dict[str, Any]]:
 
 
 def _place(row: Mapping[str, Any]) -> str:
-    return f"{row['key']}.{row['format']}"
+    """The picture's name in its shard, as `generator.datasets.maker` writes it."""
+    return f"{row['key']}.{row['format'].replace('jpeg', 'jpg')}"
 
 
 def _unpack(shard: Path, rows: Sequence[Mapping[str, Any]], out: Path) -> None:

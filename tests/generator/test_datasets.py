@@ -95,7 +95,7 @@ def test_a_second_run_changes_nothing(tmp_path: Path) -> None:
 
 
 SLOW = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from tests.generator import test_datasets as t
 from generator.datasets import shards
@@ -103,6 +103,7 @@ class Slow(t.TermGuard):
     def check_image(self, image):
         time.sleep(0.02)
         return super().check_image(image)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 out = Path(sys.argv[2])
 shards.write(t.signed(t.many(), Path(sys.argv[1]), Slow()), out, say=lambda text: print(text, flush=True))
 """
