@@ -7,7 +7,6 @@ compression tell nothing. Every batch is drawn from (seed, step): an interrupted
 import copy
 import hashlib
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detectors.image import Pixels
+from detectors.training import checkpoints
 from detectors.training.errors import TrainingError
 from detectors.training.forensic_crops import SIDE
 from detectors.training.forensic_data import batch
@@ -164,21 +164,14 @@ class ForensicRun:
         if not self.checkpoint.is_file():
             return
         state = torch.load(self.checkpoint, weights_only=True)
-        if state["made_of"] != self.made_of:
-            raise TrainingError(
-                f"The checkpoint {self.checkpoint} is of a run with another config or other data.",
-                hint="Name another work folder, or delete it to start again.",
-            )
+        checkpoints.check_run(self.checkpoint, state["made_of"], self.made_of)
         for name in ("network", "averaged", "optimiser"):
             getattr(self, name).load_state_dict(state[name])
         self.step = int(state["step"])
 
     def save(self) -> None:
         parts = {name: getattr(self, name).state_dict() for name in ("network", "averaged", "optimiser")}
-        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        part = self.checkpoint.with_suffix(f".{os.getpid()}.part")
-        torch.save({**parts, "step": self.step, "made_of": self.made_of}, part)
-        part.replace(self.checkpoint)
+        checkpoints.save(self.checkpoint, {**parts, "step": self.step, "made_of": self.made_of})
 
     def train(self, progress: Progress | None = None) -> ForensicNetwork:
         """Run to the last step; the averaged network. Raises TrainingError at a loss that is not a number."""

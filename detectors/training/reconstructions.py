@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detectors.image import Pixels
+from detectors.training import checkpoints
 from detectors.training.data import Example, decode, digest, silent
 from detectors.training.errors import TrainingError
 from detectors.training.tiny_autoencoder import TinyAutoencoder
@@ -182,11 +183,8 @@ def _resume(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, desi
 
 
 def _save(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, step: int, design: Design) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part")
     state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "step": step, "design": asdict(design)}
-    torch.save(state, part)
-    part.replace(path)
+    checkpoints.save(path, state)
 
 
 def _batch(crops: Sequence[Pixels], design: Design, step: int) -> Tensor:

@@ -25,6 +25,7 @@ from detectors.calibration import Calibration
 from detectors.card import Card
 from detectors.runtime import bare_session
 from detectors.tower import PIXELS, prepare
+from detectors.training import checkpoints
 from detectors.training.data import DataError, Example, View, check_split, decode, digest, render
 from detectors.training.errors import TrainingError
 from detectors.training.figures import auc, balanced, calibration_error, probabilities, recall_at
@@ -153,11 +154,7 @@ class Run:
         if not self.checkpoint.exists():
             return
         state: dict[str, Any] = torch.load(self.checkpoint, weights_only=True, map_location=self.device)
-        if state["made_of"] != self.made_of:
-            raise TrainingError(
-                f"The checkpoint {self.checkpoint} is of a run with another config or other data.",
-                hint="Name another work folder, or delete it to start again.",
-            )
+        checkpoints.check_run(self.checkpoint, state["made_of"], self.made_of)
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
@@ -166,10 +163,7 @@ class Run:
     def save(self) -> None:
         """Write the checkpoint whole, or leave the one before."""
         parts = {name: getattr(self, name).state_dict() for name in ("network", "optimiser", "scaler")}
-        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.checkpoint.with_suffix(".part")
-        torch.save({**parts, "step": self.step, "made_of": self.made_of}, temporary)
-        temporary.replace(self.checkpoint)
+        checkpoints.save(self.checkpoint, {**parts, "step": self.step, "made_of": self.made_of})
 
     def train(self, progress: Progress | None = None) -> Tower:
         """Run to the last step. Raises TrainingError at a loss that is not a number; the last good checkpoint stays."""

@@ -19,7 +19,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,6 @@ from fastapi.testclient import TestClient
 from dashboard.app import create_app
 from moderation.application import Application
 from moderation.commands.keys import new_secret
-from moderation.reviews.priority import rank_of
 from moderation.settings import Settings
 from moderation.tables import (
     DEFAULT_TENANT,
@@ -46,6 +44,7 @@ from moderation.tables import (
 from tests.accounts import Someone, someone
 from tests.demo import served
 from tests.factories import encode, picture
+from tests.load.cases import waiting
 from tests.load.queue import percentiles
 
 SIDE = (1600, 1200)
@@ -80,35 +79,16 @@ def case_rows(numbers: random.Random, rows: Rows) -> None:
     """One case with all that is behind it, as if its scan had come over a day."""
     now, pdq, sha256 = utc_now(), numbers.randbytes(32), numbers.randbytes(32).hex()
     shared = {"tenant_id": DEFAULT_TENANT, "created_at": now}
-    image, scan, measurement, case = (new_id(kind) for kind in ("img", "scan", "msr", "case"))
+    image, scan, measurement = (new_id(kind) for kind in ("img", "scan", "msr"))
     found = findings(pdq, numbers)
     reason = {"rule": "nudity-1", "action": "hold", "reason": "Looks explicit.", "queue": None, "priority": 50, "findings": found[:1]}  # fmt: skip
     verdict = {"action": "hold", "reasons": [reason], "undecided": [], "policy": {"name": "mainstream", "version": 1, "digest": ""}}  # fmt: skip
     rows[StoredImage].append(image_row(image, sha256, pdq))
     rows[Measurement].append({**shared, "id": measurement, "image_id": image, "models": "m", "plan": "full", "findings": found, "timings": {}, "warnings": []})  # fmt: skip
     rows[Scan].append({**shared, "id": scan, "image_id": image, "measurement_id": measurement, "reused": False, "action": "hold", "policy": "mainstream", "policy_version": 1, "policy_digest": "", "verdict": verdict, "external_id": f"up-{scan[-8:]}", "uploader": f"u{numbers.randrange(2_000)}"})  # fmt: skip
-    row = ReviewCase(
-        **shared,
-        id=case,
-        kind="scan",
-        queue="explicit",
-        harm="adult",
-        severity=2,
-        tier="reviewer",
-        state="open",
-        due_at=now + timedelta(hours=numbers.uniform(-2, 72)),
-        weight=50,
-        reach=numbers.randint(1, 1_000),
-        uncertainty=numbers.random(),
-        labels=["nsfw"],
-        eyes=1,
-        disputed=False,
-        round=1,
-        token=0,
-    )
-    row.rank = rank_of(row)
+    row = waiting(numbers, now, queue="explicit", harm="adult", severity=2)
     rows[ReviewCase].append({column.name: getattr(row, column.name) for column in ReviewCase.__table__.columns})
-    rows[CaseImage].append({**shared, "id": new_id("cimg"), "case_id": case, "image_id": image, "scan_id": scan, "sha256": sha256, "pdq": pdq, "stage": "first", "action": "hold", "times": 1, "consent": False})  # fmt: skip
+    rows[CaseImage].append({**shared, "id": new_id("cimg"), "case_id": row.id, "image_id": image, "scan_id": scan, "sha256": sha256, "pdq": pdq, "stage": "first", "action": "hold", "times": 1, "consent": False})  # fmt: skip
 
 
 def image_row(name: str, sha256: str, pdq: bytes) -> dict[str, Any]:

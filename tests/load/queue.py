@@ -28,12 +28,12 @@ import sqlalchemy as sa
 from moderation.database import Database
 from moderation.errors import ConflictError
 from moderation.reviews.deciding import DecisionService
-from moderation.reviews.priority import rank_of
 from moderation.reviews.records import Choice, Claim, LateDecisionError, ReviewRules
 from moderation.reviews.service import ReviewService
 from moderation.roles import Person, Role
 from moderation.settings import Settings
 from moderation.tables import DEFAULT_TENANT, CaseImage, Decision, ReviewCase, new_id, utc_now
+from tests.load.cases import waiting
 
 PACE = 3.0
 """Seconds between two decisions of one reviewer: twenty a minute."""
@@ -58,27 +58,9 @@ def fill(database: Database, number: int) -> None:
     cases, images = [], []
     for _ in range(number):
         severity = random_numbers.randint(1, 3)
-        case = ReviewCase(
-            id=new_id("case"),
-            tenant_id=DEFAULT_TENANT,
-            created_at=now,
-            kind="scan",
-            queue=("general", "explicit", "known")[severity - 1],
-            harm=("general", "adult", "known")[severity - 1],
-            severity=severity,
-            tier="reviewer",
-            state="open",
-            due_at=now + timedelta(hours=random_numbers.uniform(-2, 72)),
-            weight=50,
-            reach=random_numbers.randint(1, 1_000),
-            uncertainty=random_numbers.random(),
-            labels=["nsfw"],
-            eyes=1,
-            disputed=False,
-            round=1,
-            token=0,
-        )
-        case.rank = rank_of(case)
+        name = ("general", "explicit", "known")[severity - 1]
+        harm = ("general", "adult", "known")[severity - 1]
+        case = waiting(random_numbers, now, queue=name, harm=harm, severity=severity)
         cases.append(case)
         images.append(
             CaseImage(
