@@ -152,6 +152,11 @@ class Scanner:
         ]
         return hashlib.sha256(json.dumps(described).encode()).hexdigest()
 
+    def identity(self, cls: type[Detector]) -> str:
+        """What a detector measures with, lists aside: its version, its weights and its registered models."""
+        registered = self._served.state(cls.name) if self._served else ""
+        return " ".join([cls.version, *map(self.runtime.identity, cls.weights), registered]).rstrip()
+
     def state(self, cls: type[Detector], tenant: str) -> str:
         """Changes when a detector finds other things though its version and weights are the same: lists, registered models."""
         built = self._built.get(cls.name)

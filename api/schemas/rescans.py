@@ -78,7 +78,7 @@ class ProgressAnswer(BaseModel):
 
 
 class RescanAnswer(BaseModel):
-    """A re-scan. path: along which it goes; why: why that one."""
+    """A re-scan. path: along which it goes; why: why that one; basis: the models and policies that it was made for, by name."""
 
     id: str = Field(examples=["rescan_01kax1pz7rc5w1m3s0qv9yd2ht"])
     state: State
@@ -86,6 +86,7 @@ class RescanAnswer(BaseModel):
     path: PathName
     why: str
     note: str
+    basis: dict[str, dict[str, str]]
     schedule_id: str | None
     created_at: datetime
     started_at: datetime | None

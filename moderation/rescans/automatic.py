@@ -1,5 +1,6 @@
 """Plans re-scans by itself, where the operator allows it: after banks grew, after models were promoted, after policies changed."""
 
+import hashlib
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -11,7 +12,6 @@ from moderation.policy import Policy
 from moderation.registry.service import ModelRegistry
 from moderation.rescans.records import PlanSpec
 from moderation.rescans.repository import RescanRepository
-from moderation.rescans.routing import policy_mark
 from moderation.rescans.service import RescanService
 
 log = structlog.get_logger(__name__)
@@ -102,7 +102,7 @@ class PolicyWatch:
     """Notices, once in the life of a process, that its policies are others than those of the processes before.
 
     Once, since a process reads a policy once; and a while after its start, when the others have been restarted too. One that has
-    not been takes no part in the plan (`Paths.takes`).
+    not been takes no part in the plan (`rescans.basis`).
     """
 
     def __init__(self, rescans: RescanService, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -126,3 +126,9 @@ class PolicyWatch:
         with self.rescans.database.write() as session:
             RescanRepository(session).saw(policy)
         return len(planned)
+
+
+def policy_mark(policy: Policy) -> str:
+    """Of plans that judge by this text of a policy: at most 32 characters."""
+    name, digest = (hashlib.sha256(text.encode()).hexdigest() for text in (policy.name, policy.digest))
+    return f"policy:{name[:8]}:{digest[:16]}"

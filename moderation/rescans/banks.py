@@ -16,8 +16,8 @@ from moderation.rescans.judging import Judge
 from moderation.rescans.lookup import RADII
 from moderation.rescans.paths import judged
 from moderation.rescans.probes import Page, pack
-from moderation.rescans.records import PlanSpec
-from moderation.rescans.repository import SHARD, Posting, RescanRepository
+from moderation.rescans.records import PlanSpec, Posting
+from moderation.rescans.repository import SHARD, RescanRepository
 from moderation.tables import BankEntry, Measurement, RescanPlan, Scan, StoredImage
 
 MOST_ENTRIES = 200_000

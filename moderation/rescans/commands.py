@@ -229,7 +229,7 @@ def _say(view: PlanView) -> None:
     out.print(
         f"{view.plan.id} is {view.plan.state}: {progress.done:,} of {progress.total:,} judged, {progress.changed:,} changed, "
         f"{progress.failed:,} failed, {progress.waiting:,} tried again later, {progress.gone:,} gone, {progress.left:,} left. "
-        f"{view.plan.note}",
+        f"{view.note}",
         markup=False,
     )
 

@@ -15,8 +15,8 @@ from moderation.policy import Policy
 from moderation.rescans.commit import Judged
 from moderation.rescans.judging import Anew, Failed, Judge, derived_models
 from moderation.rescans.paths import judged
-from moderation.rescans.records import PlanSpec
-from moderation.rescans.repository import Posting, RescanRepository
+from moderation.rescans.records import PlanSpec, Posting
+from moderation.rescans.repository import RescanRepository
 from moderation.rescans.sources import Source, SourceError
 from moderation.scanner import WHOLE, Scanner
 from moderation.scans.service import describe_image

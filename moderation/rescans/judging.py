@@ -15,7 +15,7 @@ from moderation.policy import Policy, PolicyLibrary, Verdict
 from moderation.policy.grouping import Grouping
 from moderation.rescans.lookup import PageLookup
 from moderation.rescans.probes import Page, pack
-from moderation.rescans.repository import Posting
+from moderation.rescans.records import Posting
 from moderation.scanner import SPARED, Scanner
 
 MOST_GROUPS = 100_000

@@ -7,8 +7,9 @@ from sqlalchemy.orm import Session
 
 from moderation.rescans.commit import Judged
 from moderation.rescans.judging import Anew, Change, Failed, Judge
-from moderation.rescans.records import PlanSpec
-from moderation.rescans.repository import SHARD, Posting, RescanRepository
+from moderation.rescans.records import PlanSpec, Posting
+from moderation.rescans.refresh import refreshed
+from moderation.rescans.repository import SHARD, RescanRepository
 from moderation.tables import RescanPlan
 
 
@@ -59,11 +60,12 @@ class PolicyPath:
 def judged(
     judge: Judge, tenant: str, postings: Sequence[Posting], spec: PlanSpec, anew: Mapping[str, Anew] | None = None
 ) -> Judged:
-    """Whole postings, judged."""
-    outcomes = judge.judge(tenant, postings, policy=spec.policy, anew=anew)
+    """Whole postings, judged by the heads in service. anew: what of them was measured for it, by scan."""
+    known = refreshed(judge, tenant, postings, spec, anew or {})
+    outcomes = judge.judge(tenant, postings, policy=spec.policy, anew=known)
     return Judged(
         len(postings),
         [outcome for outcome in outcomes if isinstance(outcome, Change)],
         [outcome for outcome in outcomes if isinstance(outcome, Failed)],
-        anew or {},
+        known,
     )

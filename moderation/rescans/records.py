@@ -3,7 +3,7 @@
 import re
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from croniter import croniter
 
@@ -166,6 +166,56 @@ def check_template(url: str) -> None:
         )
 
 
+class Posting(NamedTuple):
+    """An image as it was last judged in one place of the host (external id and surface), with all that it rests on.
+
+    verdict, lookups, findings: JSON as text.
+    """
+
+    scan_id: str
+    image_id: str
+    action: str
+    policy: str
+    external_id: str
+    uploader: str
+    surface: str
+    locale: str
+    verdict: str
+    lookups: str | None
+    findings: str
+    measurement_id: str
+    models: str
+    plan: str
+    sha256: str
+    width: int
+    height: int
+    frames: int
+    size: int
+    format: str
+    probes: bytes | None
+
+    @property
+    def context(self) -> dict[str, str]:
+        """What the host said."""
+        return {
+            "external_id": self.external_id,
+            "uploader": self.uploader,
+            "surface": self.surface,
+            "locale": self.locale,
+        }
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What policies may ask of the file."""
+        return {
+            "width": self.width,
+            "height": self.height,
+            "frames": self.frames,
+            "bytes": self.size,
+            "format": self.format,
+        }
+
+
 @dataclass(frozen=True)
 class Progress:
     """How far a plan is. left: postings still to be judged; retried ones are among failed until they are through.
@@ -196,15 +246,25 @@ class Progress:
 
 @dataclass(frozen=True)
 class PlanView:
+    """A plan, and how far it is. lacking: what it was made for that the process that says so has not; '' for nothing."""
+
     plan: RescanPlan
     progress: Progress
+    lacking: str = ""
+
+    @property
+    def note(self) -> str:
+        """Why it stopped, or gets no further."""
+        waits = f"It waits for a process that has what it was made for: {self.lacking}." if self.lacking else ""
+        return self.plan.note or waits
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values, the same on every door."""
         plan = self.plan
         moments = ("created_at", "started_at", "ended_at", "next_at")
         return {
-            **{name: getattr(plan, name) for name in ("id", "state", "spec", "path", "why", "note", "schedule_id")},
+            **{name: getattr(plan, name) for name in ("id", "state", "spec", "path", "why", "schedule_id", "basis")},
+            "note": self.note,
             **{name: getattr(plan, name).isoformat() if getattr(plan, name) else None for name in moments},
             "progress": self.progress.as_dict(),
         }

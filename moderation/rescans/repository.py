@@ -1,8 +1,8 @@
 """SQL of re-scans: plans, their shards, and the postings that they judge."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session, aliased
 
 from moderation.database import clock
 from moderation.policy import Policy
-from moderation.rescans.records import PlanSpec, Progress
+from moderation.rescans.records import PlanSpec, Posting, Progress
 from moderation.tables import (
     BankEntry,
     BankState,
@@ -24,63 +24,13 @@ from moderation.tables import (
     Tenant,
     new_id,
 )
-from moderation.tables.base import ALPHABET
+from moderation.tables.base import id_at, moment_of
 
 SHARD = 20_000
 """Most scans of one shard, where they are judged from what is stored."""
 
 MOST_VALUES = 500
 """Values of one `in`."""
-
-
-class Posting(NamedTuple):
-    """An image as it was last judged in one place of the host (external id and surface), with all that it rests on.
-
-    verdict, lookups, findings: JSON as text.
-    """
-
-    scan_id: str
-    image_id: str
-    action: str
-    policy: str
-    external_id: str
-    uploader: str
-    surface: str
-    locale: str
-    verdict: str
-    lookups: str | None
-    findings: str
-    measurement_id: str
-    models: str
-    plan: str
-    sha256: str
-    width: int
-    height: int
-    frames: int
-    size: int
-    format: str
-    probes: bytes | None
-
-    @property
-    def context(self) -> dict[str, str]:
-        """What the host said."""
-        return {
-            "external_id": self.external_id,
-            "uploader": self.uploader,
-            "surface": self.surface,
-            "locale": self.locale,
-        }
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What policies may ask of the file."""
-        return {
-            "width": self.width,
-            "height": self.height,
-            "frames": self.frames,
-            "bytes": self.size,
-            "format": self.format,
-        }
 
 
 class RescanRepository:
@@ -111,6 +61,15 @@ class RescanRepository:
         """The running plans of all tenants, the oldest first."""
         query = sa.select(RescanPlan).where(RescanPlan.state == "running")
         return self.session.scalars(query.order_by(RescanPlan.id)).all()
+
+    def running_like(self, plan: RescanPlan) -> Sequence[RescanPlan]:
+        """Other running or paused plans of the tenant that are asked for the same, locked."""
+        query = sa.select(RescanPlan).where(
+            RescanPlan.tenant_id == plan.tenant_id,
+            RescanPlan.state.in_(("running", "paused")),
+            RescanPlan.id != plan.id,
+        )
+        return [other for other in self.session.scalars(query.with_for_update()) if other.spec == plan.spec]
 
     def due(self, now: datetime) -> Sequence[RescanPlan]:
         """Scheduled plans whose next run is due, locked."""
@@ -339,6 +298,19 @@ class RescanRepository:
             rows += self.session.execute(_joined(columns).where(Scan.tenant_id == tenant, wanted).order_by(Scan.id))
         return rows
 
+    def embeddings(self, tenant: str, image_ids: Collection[str]) -> dict[str, tuple[bytes, str]]:
+        """Of those images that are embedded: the packed vectors, and which model made them."""
+        found: dict[str, tuple[bytes, str]] = {}
+        wanted, columns = sorted(image_ids), (StoredImage.id, StoredImage.embedding, StoredImage.embedding_model)
+        for at in range(0, len(wanted), MOST_VALUES):
+            query = sa.select(*columns).where(
+                StoredImage.tenant_id == tenant,
+                StoredImage.id.in_(wanted[at : at + MOST_VALUES]),
+                StoredImage.embedding.is_not(None),
+            )
+            found |= {image_id: (packed or b"", model or "") for image_id, packed, model in self.session.execute(query)}
+        return found
+
     def measured(self, image_id: str, models: str, plan: str) -> str | None:
         """Findings of an image under these models, JSON as text; None where it was not measured by them."""
         query = sa.select(self.text(Measurement.findings)).where(
@@ -362,16 +334,6 @@ class RescanRepository:
     def text(self, column: Any) -> sa.ColumnElement[str]:
         """A JSON column as the text that it is stored as: it is read by a quicker parser."""
         return sa.cast(column, sa.Text) if self.postgres else sa.type_coerce(column, sa.Text)
-
-
-def moment_of(scan_id: str) -> int:
-    """Milliseconds since 1970 in an id of `new_id`, as whole digits of it: the 40 bits above the random ones."""
-    return sum(ALPHABET.index(digit) << (5 * place) for place, digit in enumerate(reversed(scan_id[5:14])))
-
-
-def id_at(moment: int) -> str:
-    """An id before all scans of a moment, as `moment_of` gives it."""
-    return "scan_" + "".join(ALPHABET[moment >> shift & 31] for shift in range(40, -1, -5))
 
 
 def _joined(columns: Sequence[Any]) -> sa.Select[Any]:

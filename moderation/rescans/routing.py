@@ -1,17 +1,15 @@
 """Chooses the path of a plan, and makes it."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import structlog
-
 from detectors.heads import EmbeddingHead
-from moderation.errors import InvalidRequestError, ModerationError
+from moderation.errors import InvalidRequestError
 from moderation.fetch import SafeClient
 from moderation.media import MediaLimits
 from moderation.policy import Policy
 from moderation.rescans.banks import MOST_ENTRIES, BankPath, NewEntries
+from moderation.rescans.basis import basis_of, difference, loadable
 from moderation.rescans.heads import HeadPath
 from moderation.rescans.images import ImagePath
 from moderation.rescans.judging import Judge
@@ -21,17 +19,6 @@ from moderation.rescans.repository import RescanRepository
 from moderation.rescans.sources import KeptImages, Source, UrlImages
 from moderation.storage import ImageStore
 from moderation.tables import RescanPlan
-
-log = structlog.get_logger(__name__)
-
-POLICY_MARK = "policy:"
-"""How the mark of plans begins that were made because a policy changed."""
-
-
-def policy_mark(policy: Policy) -> str:
-    """Of plans that judge by this text of a policy: at most 32 characters."""
-    name, digest = (hashlib.sha256(text.encode()).hexdigest() for text in (policy.name, policy.digest))
-    return f"{POLICY_MARK}{name[:8]}:{digest[:16]}"
 
 
 @dataclass(frozen=True)
@@ -102,20 +89,17 @@ class Paths:
             self.judge.scanner.detector(name)
         return Route("images", "The images are read from their source and measured.")
 
-    def takes(self, plan: RescanPlan) -> bool:
-        """Whether this process may work on a plan: one that was made when a policy changed is for processes that have read it."""
-        mark = plan.schedule_id or ""
-        return not mark.startswith(POLICY_MARK) or mark in {policy_mark(policy) for policy in self.policies()}
+    def basis(self, spec: PlanSpec) -> dict[str, dict[str, str]]:
+        """The models and policies of this process that a plan rests on."""
+        return basis_of(self.judge, spec)
+
+    def lacks(self, plan: RescanPlan) -> str:
+        """What a plan was made for that this process has not, '' where it may work on it."""
+        return difference(plan.basis, self.basis(PlanSpec.from_dict(plan.spec))) if plan.basis else ""
 
     def policies(self) -> list[Policy]:
         """All policies of this process that can be loaded."""
-        found = []
-        for name in ("", *self.judge.policies.names()):
-            try:
-                found.append(self.judge.policy(name))
-            except ModerationError as error:
-                log.warning("policy not loaded", policy=name, reason=error.message)
-        return found
+        return loadable(self.judge)
 
     def of(self, plan: RescanPlan) -> Path:
         """The path of a plan. Raises ModelError when a model is missing."""

@@ -6,11 +6,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+import structlog
 from sqlalchemy.orm import Session
 
 from moderation import audit, events
 from moderation.database import Database
 from moderation.errors import ConflictError, NotFoundError
+from moderation.rescans.basis import difference
 from moderation.rescans.paths import Path
 from moderation.rescans.records import OPEN, DryRun, PlanSpec, PlanView
 from moderation.rescans.repository import RescanRepository
@@ -18,6 +20,8 @@ from moderation.rescans.routing import Paths, Route
 from moderation.rescans.worker import Worker, sampled
 from moderation.reviews.intake import Intake
 from moderation.tables import RescanFailure, RescanPlan, new_id, utc_now
+
+log = structlog.get_logger(__name__)
 
 SAMPLE = 500
 """Postings that a dry run judges, from several places of what is hosted."""
@@ -40,7 +44,16 @@ class RescanService:
     ) -> None:
         self.database = database
         self.paths = paths
-        self.worker = Worker(database, paths.of, takes=paths.takes, shard=shard, lease=lease, intake=intake)
+        self._left: set[str] = set()
+        self.worker = Worker(database, paths.of, takes=self.takes, shard=shard, lease=lease, intake=intake)
+
+    def takes(self, plan: RescanPlan) -> bool:
+        """Whether this process may work on a plan. One that was made for other models or policies is left to others."""
+        lacking = self.paths.lacks(plan)
+        if lacking and plan.id not in self._left:
+            log.warning("re-scan left to other processes", plan=plan.id, made_for=lacking)
+        self._left |= {plan.id} if lacking else set()
+        return not lacking
 
     def plan(self, tenant: str, spec: PlanSpec, *, actor: str) -> RescanPlan:
         """Plan a re-scan: it runs from now on, or whenever its schedule says. Raises InvalidRequestError, NotFoundError."""
@@ -72,9 +85,14 @@ class RescanService:
                     planned.append(self._add(session, self._new(session, tenant, spec, mark), route, "palisade"))
         return planned
 
-    @staticmethod
-    def _add(session: Session, plan: RescanPlan, route: Route, actor: str) -> RescanPlan:
+    def _add(self, session: Session, plan: RescanPlan, route: Route, actor: str) -> RescanPlan:
+        """Plans of the same that were made for other models or policies end: nobody would work on them any more."""
         plan.path, plan.why = route.path, route.why
+        plan.basis = self.paths.basis(PlanSpec.from_dict(plan.spec))
+        for older in RescanRepository(session).running_like(plan):
+            if older.basis and difference(older.basis, plan.basis):
+                older.note = f"{plan.id} does the same with other models or policies."
+                _enter(session, older, "cancelled", actor)
         session.add(plan)
         note = {"using": plan.spec["using"], "path": route.path, "images": plan.total}
         audit.record(session, plan.tenant_id, actor, "rescan.planned", plan.id, **note)
@@ -116,7 +134,7 @@ class RescanService:
     def has_work(self) -> bool:
         """Whether a plan of any tenant runs that this process may work on."""
         with self.database.read() as session:
-            return any(self.paths.takes(plan) for plan in RescanRepository(session).running())
+            return any(self.takes(plan) for plan in RescanRepository(session).running())
 
     def due(self, *, now: datetime | None = None) -> int:
         """Plan the runs that schedules ask for; gives how many. A run that is still open is not planned over."""
@@ -139,14 +157,18 @@ class RescanService:
         with self.database.read() as session:
             repository = RescanRepository(session)
             plan = found(repository.plan(tenant, plan_id), plan_id)
-            return PlanView(plan, repository.progress(plan))
+            return self._view(repository, plan)
 
     def plans(self, tenant: str, *, after: str = "", limit: int = 100) -> list[PlanView]:
         """The newest first."""
         with self.database.read() as session:
             repository = RescanRepository(session)
             plans = repository.plans(tenant, after=after, limit=limit)
-            return [PlanView(plan, repository.progress(plan)) for plan in plans]
+            return [self._view(repository, plan) for plan in plans]
+
+    def _view(self, repository: RescanRepository, plan: RescanPlan) -> PlanView:
+        lacking = self.paths.lacks(plan) if plan.state == "running" else ""
+        return PlanView(plan, repository.progress(plan), lacking)
 
     def failures(self, tenant: str, plan_id: str, *, after: str = "", limit: int = 100) -> Sequence[RescanFailure]:
         """Postings that could not be judged, those that are tried again among them. Raises NotFoundError."""
@@ -173,10 +195,7 @@ class RescanService:
     def cancel(self, tenant: str, plan_id: str, *, actor: str) -> RescanPlan:
         """End it for good; what was judged stays judged. Raises NotFoundError, ConflictError."""
 
-        def ended(plan: RescanPlan) -> None:
-            plan.ended_at, plan.next_at = utc_now(), None
-
-        return self._change(tenant, plan_id, OPEN, "cancelled", actor=actor, also=ended)
+        return self._change(tenant, plan_id, OPEN, "cancelled", actor=actor)
 
     def _change(
         self,
@@ -194,10 +213,8 @@ class RescanService:
                 raise ConflictError(
                     f"The re-scan {plan_id} is {plan.state}.", hint=f"This takes one that is {' or '.join(states)}."
                 )
-            plan.state = state
             also(plan)
-            audit.record(session, tenant, actor, f"rescan.{state}", plan_id)
-            events.add(session, tenant, f"rescan.{state}", {"plan": plan_id})
+            _enter(session, plan, state, actor)
         return plan
 
     def dry_run(self, tenant: str, spec: PlanSpec, *, sample: int = SAMPLE) -> DryRun:
@@ -234,6 +251,15 @@ class RescanService:
         each = min(path.size, max(1, sample // max(1, len(starts))))
         ends = [*starts[1:], plan.last] if starts else []
         return [(start, end, each) for start, end in zip(starts, ends, strict=True)]
+
+
+def _enter(session: Session, plan: RescanPlan, state: str, actor: str) -> None:
+    """Bring a plan into another state, and say so."""
+    plan.state = state
+    if state == "cancelled":
+        plan.ended_at, plan.next_at = utc_now(), None
+    audit.record(session, plan.tenant_id, actor, f"rescan.{state}", plan.id)
+    events.add(session, plan.tenant_id, f"rescan.{state}", {"plan": plan.id})
 
 
 def found(plan: RescanPlan | None, plan_id: str) -> RescanPlan:

@@ -33,6 +33,17 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_" + "".join(ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
 
 
+def moment_of(identity: str) -> int:
+    """Milliseconds since 1970 in an id of `new_id`, as whole digits of it: the 40 bits above the random ones."""
+    digits = identity.rpartition("_")[2][:9]
+    return sum(ALPHABET.index(digit) << (5 * place) for place, digit in enumerate(reversed(digits)))
+
+
+def id_at(moment: int, prefix: str = "scan") -> str:
+    """An id before all of its kind of a moment, as `moment_of` gives it."""
+    return f"{prefix}_" + "".join(ALPHABET[moment >> shift & 31] for shift in range(40, -1, -5))
+
+
 def utc_now() -> datetime:
     return datetime.now(UTC)
 

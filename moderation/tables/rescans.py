@@ -16,7 +16,8 @@ class RescanPlan(TenantMixin, CreatedMixin, Base):
     last: the newest scan when it was planned; newer ones were judged by what is new. frontier: up to which scan shards were
     cut. total: postings in its scope. done, changed: of retries; shards count their own. paced_until: when the next page may
     begin, for plans with a rate. note: why it stopped. next_at: of plans with a schedule, when the next run is planned.
-    schedule_id: the plan whose schedule made this one, or a mark of `rescans.automatic`.
+    schedule_id: the plan whose schedule made this one, or a mark of `rescans.automatic`. basis: which models and policies it
+    was made for (`rescans.basis`).
     """
 
     __tablename__ = "rescan_plans"
@@ -36,6 +37,7 @@ class RescanPlan(TenantMixin, CreatedMixin, Base):
     note: Mapped[str] = mapped_column(Text, default="")
     next_at: Mapped[datetime | None]
     schedule_id: Mapped[str | None] = mapped_column(String(40))
+    basis: Mapped[dict[str, Any]] = mapped_column(default=dict)
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
 

@@ -2,7 +2,8 @@
 
 heads_per_s       embeddings that one core scores in a second: what a new head costs in model time
 end_to_end_per_s  postings a second that a head plan judges on SQLite, everything included: read, scored, judged, written
-policy_per_s      the same of a policy plan, by the shipped policy
+policy_per_s      the same of a policy plan, by the shipped policy; `policy_newer_head_per_s`: where every stored finding of one head is
+                  an older model's, so that each embedding is scored before
 bank_s            seconds to compare 1,000 new entries with 1,000,000 stored hashes (upright PDQ); `bank_oriented_s`: with all eight
                   orientations of each, as lists are asked; `bank_per_s`: postings a second of a bank plan on SQLite, everything included
 two_workers       postings a second of two worker processes over those of one, on images (`tests/bench/rescan_workers.py`), and the same
@@ -59,8 +60,16 @@ examples:
 """
 
 
-def application(folder: Path, *, stricter: bool = False) -> Application:
-    """The shipped policy with a rule for the new head; stricter: from another threshold of `nsfw` on."""
+class NewerHead(CartoonHead):
+    """The same by another model."""
+
+    @property
+    def model(self) -> str:
+        return "cartoon@newer"
+
+
+def application(folder: Path, *, stricter: bool = False, head: type[CartoonHead] = CartoonHead) -> Application:
+    """The shipped policy with a rule for a head; stricter: from another threshold of `nsfw` on."""
     text = (shipped_folder() / "mainstream.yaml").read_text().split("examples:\n")[0] + RULE
     text = text.replace("name: mainstream", "name: bench", 1)
     if stricter:
@@ -70,7 +79,7 @@ def application(folder: Path, *, stricter: bool = False) -> Application:
     (policies / "bench.yaml").write_text(text)
     values = {"data_dir": folder, "models_dir": settings().models, "policy": "bench", "policies_dir": policies}
     made = Application(Settings(_env_file=None, chores_seconds=0, **values))
-    made.__dict__["scanner"] = Scanner(made.runtime, detectors=(*DETECTORS, CartoonHead))
+    made.__dict__["scanner"] = Scanner(made.runtime, detectors=(*DETECTORS, head))
     return made
 
 
@@ -83,7 +92,7 @@ def fill(app: Application, first: int, count: int) -> None:
         images = []
         for number in range(start, start + size):
             found = findings(number, nsfw=float(random.uniform(0.003, 1)), synthetic=float(random.uniform(0.001, 1)))
-            images.append([*found, Finding("cartoon", "cartoon", score=0.2, fpr=0.5, model="cartoon@older")])
+            images.append([*found, Finding("cartoon", "cartoon", score=0.2, fpr=0.5, model="cartoon@test")])
         vectors = embeddings(size, positive=random.random(size) < 0.02, seed=start)
         contexts = [{"external_id": f"pic-{number}"} for number in range(start, start + size)]
         store(app.database, policy, images, embeddings=vectors, embedding_model=model, contexts=contexts)
@@ -158,6 +167,9 @@ def measure(folder: Path, count: int, *, quick: bool) -> dict[str, float | None]
     rates, figures["policy_changed"] = planned(stricter, PlanSpec("policy"))
     figures |= named("policy", rates)
     stricter.database.close()
+    newer = application(folder, stricter=True, head=NewerHead)
+    figures |= named("policy_newer_head", planned(newer, PlanSpec("policy"))[0])
+    newer.database.close()
     figures |= two_workers(quick=quick)
     for name, count_of, orientations in (("bank", hashes, 1), ("bank_oriented", hashes // 4, 8)):
         took, used = (seconds * 1_000_000 / count_of for seconds in bank_time(count_of, 1_000, orientations))

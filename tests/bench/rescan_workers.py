@@ -66,6 +66,11 @@ VERSION = "PALISADE_BENCH_VERSION"
 """Environment variable: of the detector that measures the images anew. What was measured by the same one is not measured again."""
 
 
+def version_of(workers: int) -> str:
+    """Of the detector in a run of so many workers."""
+    return f"of {workers}"
+
+
 class NextNsfw(NsfwDetector):
     """The detector as a model of another version."""
 
@@ -184,7 +189,7 @@ class Worker:
 
 def seconds_of(count: int, kind: Images | Heads, name: str) -> tuple[float, float]:
     """Seconds that so many processes take until no plan is left, and the processor's of the busiest one."""
-    running = [Worker(kind, name, {**os.environ, "OMP_NUM_THREADS": "1", VERSION: f"of {count}"}) for _ in range(count)]
+    running = [Worker(kind, name, {**os.environ, "OMP_NUM_THREADS": "1", VERSION: version_of(count)}) for _ in range(count)]
     for worker in running:
         worker.heard("ready")
     started = time.perf_counter()
@@ -204,6 +209,7 @@ def compared(name: str, folder: Path, url: str, count: int, rounds: int) -> list
     app = application(folder, url, kind.detectors)
     rates = []
     for workers in (1, 2):
+        NextNsfw.version = version_of(workers)  # plans are for processes that measure with what they were made for
         plans = [app.rescans.plan("default", kind.spec, actor="bench") for _ in range(rounds)]
         took, used = seconds_of(workers, kind, name)
         for plan in plans:

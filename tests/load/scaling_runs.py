@@ -33,9 +33,8 @@ import sqlalchemy as sa
 from moderation.backlog import read_backlog
 from moderation.banks.index import ChunkSegment
 from moderation.database import Database
-from moderation.rescans.repository import id_at
 from moderation.tables import StoredImage, utc_now
-from moderation.tables.base import ALPHABET
+from moderation.tables.base import ALPHABET, id_at
 from moderation.takedowns.repository import NoticeRepository
 from moderation.takedowns.sweep import Wanted, copies
 
