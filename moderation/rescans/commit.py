@@ -1,6 +1,6 @@
 """Writes what became of a page: new verdicts, events, failures and how far the shard is, in one transaction or not at all."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -117,8 +117,14 @@ class PageWriter:
         acting = [(scan_id, change) for scan_id, change in zip(ids, changes, strict=True) if change.acts]
         self._tell([{**change.as_dict(), "scan": scan_id} for scan_id, change in acting])
         if self.intake:
-            for scan_id, _ in acting:
-                self.intake.take(self.session, self.tenant, self.session.get_one(Scan, scan_id))
+            for scan in self._stored([scan_id for scan_id, _ in acting]):
+                self.intake.take(self.session, self.tenant, scan)
+
+    def _stored(self, scan_ids: Sequence[str]) -> Iterator[Scan]:
+        """These scans, in order of their ids."""
+        for at in range(0, len(scan_ids), MOST_VALUES):
+            query = sa.select(Scan).where(Scan.id.in_(scan_ids[at : at + MOST_VALUES])).order_by(Scan.id)
+            yield from self.session.scalars(query).all()
 
     def _said(self, scan_ids: Sequence[str]) -> dict[str, tuple[int, bool]]:
         """What the host said of scans' reach and consent, which goes on to hold."""

@@ -91,9 +91,10 @@ def _stale(
 ) -> list[Stale]:
     """Only what a head measured names its model."""
     stale, mark = [], f'"model": {json.dumps(head.model)}'
+    reads = {policy.digest for policy in {id(p): p for p in policies.values()}.values() if head.name in policy.needs}
     for posting in postings:
         policy = policies.get(posting.scan_id)
-        if policy is None or head.name not in policy.needs:
+        if policy is None or policy.digest not in reads:
             continue
         anew = known.get(posting.scan_id)
         if anew is None and (named or mark not in posting.findings):

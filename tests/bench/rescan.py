@@ -39,6 +39,7 @@ from moderation.banks.records import BankSpec, NewEntry, Signal
 from moderation.policy.library import shipped_folder
 from moderation.rescans.joining import within
 from moderation.rescans.records import PlanSpec
+from moderation.rescans.refresh import heads_of
 from moderation.scanner import Scanner
 from moderation.settings import Settings, settings
 from tests.bench.rescan_workers import two_workers
@@ -99,7 +100,10 @@ def fill(app: Application, first: int, count: int) -> None:
 
 
 def planned(app: Application, spec: PlanSpec) -> tuple[dict[str, float], int]:
-    """Postings a second of a plan in this process, by the clock (`per_s`) and by the processor; and how many changed."""
+    """Postings a second of a plan, by the clock (`per_s`) and by the processor, and how many changed: in this process, which has
+    read its policies and loaded its heads, as a server has."""
+    app.rescans.paths.policies()
+    heads_of(app.scanner)
     started, used = time.perf_counter(), time.process_time()
     plan = app.rescans.plan("default", spec, actor="bench")
     while app.rescans.advance("bench", plan_id=plan.id):

@@ -189,7 +189,9 @@ class Worker:
 
 def seconds_of(count: int, kind: Images | Heads, name: str) -> tuple[float, float]:
     """Seconds that so many processes take until no plan is left, and the processor's of the busiest one."""
-    running = [Worker(kind, name, {**os.environ, "OMP_NUM_THREADS": "1", VERSION: version_of(count)}) for _ in range(count)]
+    running = [
+        Worker(kind, name, {**os.environ, "OMP_NUM_THREADS": "1", VERSION: version_of(count)}) for _ in range(count)
+    ]
     for worker in running:
         worker.heard("ready")
     started = time.perf_counter()
