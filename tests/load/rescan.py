@@ -203,12 +203,9 @@ def action(fpr: float, thresholds: dict[str, float]) -> str:
 def must_be(first: float, second: float) -> list[str]:
     """The actions of an image's scans, in order. first, second: what the two heads make of it.
 
-    A plan writes only what it judged otherwise. The policy's plan judges what is stored: where the new head changed nothing,
-    the older one's finding.
+    A plan writes only what it judged otherwise; the policy's plan judges by the new head.
     """
-    old, new = action(first, OLD), action(second, OLD)
-    last = action(second if old != new else first, NEW)
-    actions = [old, new, last]
+    actions = [action(first, OLD), action(second, OLD), action(second, NEW)]
     return [actions[0], *(now for before, now in itertools.pairwise(actions) if now != before)]
 
 
