@@ -13,6 +13,9 @@ from moderation.errors import SettingsError
 
 PREFIX = "PALISADE_"
 
+BROKERS = ("redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps")
+"""Schemes of the brokers that tasks go through."""
+
 
 class Settings(BaseSettings):
     """One field a setting; the help text of each is its documentation (`docs/settings.md` is made from it)."""
@@ -307,11 +310,14 @@ class Settings(BaseSettings):
     # work that is done later
     broker_url: str = Field(
         "",
-        description="Redis that tasks are handed to workers through, such as `redis://host:6379/0`; then run `palisade worker` and "
-        "`palisade beat`. Default: the server does them itself, in threads of its own.",
+        description="Redis or RabbitMQ that tasks are handed to workers through, such as `redis://host:6379/0` or `amqps://user:password@host//`; "
+        "then run `palisade worker` and `palisade beat`. Default: the server does them itself, in threads of its own.",
     )
     broker_visibility_seconds: int = Field(
-        600, ge=30, description="Seconds after which a task that a worker took and never ended is given to another one."
+        600,
+        ge=30,
+        description="Seconds after which a task that a worker took and never ended is given to another one by Redis; RabbitMQ does so when "
+        "the worker's connection ends.",
     )
     spool_url: str = Field(
         "",
@@ -378,6 +384,14 @@ class Settings(BaseSettings):
     def _five_hours(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if len(value) != 5 or any(not 0 < hours <= 8_760 for hours in value):
             raise ValueError("give five numbers of hours above 0, for severities 1 to 5, such as `72,48,24,8,2`")
+        return value
+
+    @field_validator("broker_url")
+    @classmethod
+    def _known_broker(cls, value: str) -> str:
+        scheme = value.partition("://")[0]
+        if value and scheme not in BROKERS:
+            raise ValueError(f"a broker is reached by one of {', '.join(BROKERS)}, not by {scheme[:20]!r}")
         return value
 
     @property

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import structlog
+from amqp.exceptions import AMQPError
 from celery import Celery
 from kombu import Queue
 from kombu.exceptions import KombuError
@@ -120,10 +121,10 @@ class Tasks:
         try:
             headers = {"traceparent": tracing.traceparent()}
             task.apply_async(arguments, queue=self.queues[queue], retry=False, headers=headers, **options)
-        except (KombuError, RedisError, OSError) as error:
+        except (KombuError, AMQPError, RedisError, OSError) as error:
             raise DoorbellError(
                 f"The broker does not take messages: {type(error).__name__}.",
-                hint="Is Redis running, and is PALISADE_BROKER_URL right? What waits is told when it is back.",
+                hint="Is it running, and is PALISADE_BROKER_URL right? What waits is told when it is back.",
             ) from error
 
 
@@ -132,19 +133,25 @@ def countdown(retries: int) -> float:
     return float(min(2**retries, 60) * JITTER.uniform(0.5, 1.5))
 
 
+def transport_options(settings: Settings) -> dict[str, Any]:
+    """How messages are carried: in this process's memory, by Redis, or by RabbitMQ, which answers for each that it took."""
+    if not settings.broker_url:
+        return {"polling_interval": 0.05}
+    if settings.broker_url.startswith("amqp"):
+        return {"confirm_publish": True, "connect_timeout": 3, "write_timeout": 10}
+    return {
+        "visibility_timeout": settings.broker_visibility_seconds,
+        "queue_order_strategy": "priority",
+        "socket_connect_timeout": 3,
+        "socket_timeout": 10,
+    }
+
+
 def configuration(settings: Settings, queues: Mapping[str, str]) -> dict[str, Any]:
     """Celery's settings."""
-    transport: dict[str, Any] = {"polling_interval": 0.05}
-    if settings.broker_url:
-        transport = {
-            "visibility_timeout": settings.broker_visibility_seconds,
-            "queue_order_strategy": "priority",
-            "socket_connect_timeout": 3,
-            "socket_timeout": 10,
-        }
     return {
         "broker_url": settings.broker_url or EMBEDDED,
-        "broker_transport_options": transport,
+        "broker_transport_options": transport_options(settings),
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "task_queues": [Queue(name) for name in queues.values()],

@@ -83,7 +83,7 @@ def ready() -> Application:
     if not config.broker_url:
         raise SettingsError(
             "PALISADE_BROKER_URL names no broker: the server does this work itself.",
-            hint="Set it to a Redis, such as `redis://localhost:6379/0`, for servers and workers alike.",
+            hint="Set it to a Redis or RabbitMQ, such as `redis://localhost:6379/0`, for servers and workers alike.",
         )
     check = Application(config)
     problems = check.problems()

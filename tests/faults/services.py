@@ -1,4 +1,4 @@
-"""PostgreSQL and Redis of a test's own, which it may kill: on free ports, in a folder of their own."""
+"""PostgreSQL, Redis and RabbitMQ of a test's own, which it may kill: on free ports, in a folder of their own."""
 
 import os
 import random
@@ -8,10 +8,12 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
+
+import kombu
 
 START_SECONDS = 120
 """Until a service answers, on a busy machine."""
@@ -46,8 +48,16 @@ def until(is_so: Callable[[], bool], seconds: float = START_SECONDS, what: str =
 class Service:
     """A server process that can be killed and started again where it was."""
 
-    def __init__(self, command: list[str], *, log: Path, answers: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        *,
+        log: Path,
+        answers: Callable[[], bool],
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.command, self.log, self.answers = command, log, answers
+        self.environment = {**os.environ, **(environment or {})}
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "Service":
@@ -62,7 +72,9 @@ class Service:
     def start(self) -> None:
         """Start it, and wait until it answers."""
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(self.command, stdout=log, stderr=log, start_new_session=True)
+            self.process = subprocess.Popen(
+                self.command, stdout=log, stderr=log, start_new_session=True, env=self.environment
+            )
         until(self._is_ready, what=self.command[0])
 
     def _is_ready(self) -> bool:
@@ -135,6 +147,46 @@ class Redis(Service):
     def _answers(self) -> bool:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+RABBITMQ = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+"""Debian's program itself: what is on the path changes the user."""
+
+
+class RabbitMq(Service):
+    """A node of its own, which keeps its messages in the folder. Its port mapper runs on a port of its own too."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.port, mapper, peers = free_port(), free_port(), free_port()
+        self.url = f"amqp://guest:guest@127.0.0.1:{self.port}//"
+        environment = {
+            "HOME": str(folder),
+            "ERL_EPMD_PORT": str(mapper),
+            "RABBITMQ_NODENAME": f"palisade{self.port}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(peers),
+            "RABBITMQ_MNESIA_BASE": str(folder / "data"),
+            "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_PID_FILE": str(folder / "pid"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+            "RABBITMQ_CONF_ENV_FILE": str(folder / "none"),
+        }
+        super().__init__([str(RABBITMQ)], log=folder / "output", answers=self._answers, environment=environment)
+
+    def _answers(self) -> bool:
+        try:
+            with kombu.Connection(self.url, connect_timeout=5) as connection:
+                connection.connect()
+        except OSError:
+            return False
+        return True
+
+    def kill(self) -> None:
+        """The port mapper goes into the background by itself: it is ended too, once it is sent away no node is left."""
+        super().kill()
+        subprocess.run(["epmd", "-kill"], env=self.environment, capture_output=True, check=False)
 
 
 def postgres_binaries() -> Path:

@@ -5,10 +5,11 @@ partitions  PostgreSQL: scans in partitions by month of their ids. Which partiti
 pool        PostgreSQL that takes 20 connections, and 40 processes: directly, and through PgBouncer in session mode with pools of one
 replica     a streaming replica of its own: how far it lags, and whether what monitoring reads can be read there
 broker      Redis: messages a second that one client publishes, and that one takes and acknowledges
+rabbitmq    the same with RabbitMQ, in queues that outlive it, with an answer to each message
 sweep       the exact comparison of a takedown, for each million hosted images: seconds of the processor, read from SQLite
 shards      memory of the index of known hashes, whole and in shards
 
-Each starts servers of its own on temporary folders and free ports (PostgreSQL's programs, `redis-server`, `pgbouncer`), and leaves out,
+Each starts servers of its own on temporary folders and free ports (PostgreSQL's programs, `redis-server`, `rabbitmq-server`, `pgbouncer`), and leaves out,
 with null, what is not installed. The last line is one JSON object.
 """
 
@@ -37,6 +38,7 @@ from moderation.tables import StoredImage, utc_now
 from moderation.tables.base import ALPHABET, id_at
 from moderation.takedowns.repository import NoticeRepository
 from moderation.takedowns.sweep import Wanted, copies
+from tests.faults.services import RABBITMQ, RabbitMq, service_folder
 
 Figures = dict[str, Any]
 
@@ -357,14 +359,21 @@ def broker(*, quick: bool) -> Figures:
             running.wait(30)
 
 
-def messages(address: str, count: int) -> Figures:
+def rabbitmq(*, quick: bool) -> Figures:
+    if not RABBITMQ.is_file():
+        raise FileNotFoundError("rabbitmq-server")
+    with service_folder() as folder, RabbitMq(folder / "node") as node:
+        return messages(node.url, 2_000 if quick else 20_000, {"confirm_publish": True})
+
+
+def messages(address: str, count: int, options: dict[str, Any] | None = None) -> Figures:
     """Each is a task's message of usual size, as Celery sends it: in a queue, taken one at a time, acknowledged when it is done."""
     body = {
         "task": "palisade.scan_job",
         "args": ["job_01m87hb180dkj6swebqx0zv4tt"],
         "headers": {"traceparent": "0" * 55},
     }
-    with kombu.Connection(address) as connection, connection.SimpleQueue("bulk") as queue:
+    with kombu.Connection(address, transport_options=options) as connection, connection.SimpleQueue("bulk") as queue:
         published = timed(lambda: [queue.put(body) for _ in range(count)])
         taken = timed(lambda: [queue.get(timeout=30).ack() for _ in range(count)])
     return {"messages": count, "published_per_s": round(count / published), "taken_per_s": round(count / taken)}
@@ -436,6 +445,7 @@ RUNS: dict[str, Callable[..., Figures]] = {
     "pool": pool,
     "replica": replica,
     "broker": broker,
+    "rabbitmq": rabbitmq,
     "sweep": sweep,
     "shards": shards,
 }
