@@ -239,7 +239,8 @@ class Application:
         limits, source = MediaLimits.of(self.settings), self.settings.rescan_source
         paths = Paths(judge, self.store, lambda: self.client, limits, source=source)
         lease = self.settings.rescan_lease_seconds or None
-        return RescanService(self.database, paths, lease=lease, intake=self.intake)
+        ceiling = self.settings.rescan_after_most
+        return RescanService(self.database, paths, lease=lease, intake=self.intake, ceiling=ceiling)
 
     @cached_property
     def exchanges(self) -> ExchangeService:

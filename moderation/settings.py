@@ -272,6 +272,12 @@ class Settings(BaseSettings):
         description="Whether everything hosted is judged anew when a process that was started a minute ago has another text of a policy "
         "than those before it.",
     )
+    rescan_after_most: int = Field(
+        10_000,
+        ge=0,
+        description="Changed actions after which a re-scan that was planned by itself stops, so that a bad list or model cannot flood the "
+        "queues; a person lets it go on (`palisade rescans resume --max-changed`). 0: never.",
+    )
     rescan_seconds: float = Field(
         2.0,
         ge=0,

@@ -124,6 +124,11 @@ class PlanSpec:
         return cls(**{**values, "detectors": tuple(values["detectors"]), "since": since})
 
     @property
+    def subject(self) -> "PlanSpec":
+        """The same without how it is worked: plans of one subject judge the same postings with the same."""
+        return replace(self, source="", rate=0.0, hours="", max_changed=0)
+
+    @property
     def once(self) -> "PlanSpec":
         """The same without its schedule."""
         return replace(self, cron="")

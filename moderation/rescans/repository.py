@@ -63,13 +63,15 @@ class RescanRepository:
         return self.session.scalars(query.order_by(RescanPlan.id)).all()
 
     def running_like(self, plan: RescanPlan) -> Sequence[RescanPlan]:
-        """Other running or paused plans of the tenant that are asked for the same, locked."""
+        """Other running or paused plans of the tenant on the same subject, locked."""
         query = sa.select(RescanPlan).where(
             RescanPlan.tenant_id == plan.tenant_id,
             RescanPlan.state.in_(("running", "paused")),
             RescanPlan.id != plan.id,
         )
-        return [other for other in self.session.scalars(query.with_for_update()) if other.spec == plan.spec]
+        subject = PlanSpec.from_dict(plan.spec).subject
+        others = self.session.scalars(query.with_for_update())
+        return [other for other in others if PlanSpec.from_dict(other.spec).subject == subject]
 
     def due(self, now: datetime) -> Sequence[RescanPlan]:
         """Scheduled plans whose next run is due, locked."""

@@ -31,7 +31,10 @@ SHOWN = 20
 
 
 class RescanService:
-    """Re-scans of tenants. `advance` is what a worker calls again and again, in any number of processes."""
+    """Re-scans of tenants. `advance` is what a worker calls again and again, in any number of processes.
+
+    ceiling: changed actions after which a plan that nobody asked for stops, 0 for none.
+    """
 
     def __init__(
         self,
@@ -41,8 +44,10 @@ class RescanService:
         shard: int | None = None,
         lease: float | None = None,
         intake: Intake | None = None,
+        ceiling: int = 0,
     ) -> None:
         self.database = database
+        self.ceiling = ceiling
         self.paths = paths
         self._left: set[str] = set()
         self.worker = Worker(database, paths.of, takes=self.takes, shard=shard, lease=lease, intake=intake)
@@ -63,6 +68,7 @@ class RescanService:
 
     def plan_once(self, tenant: str, spec: PlanSpec, *, mark: str) -> RescanPlan | None:
         """Plan for new entries of banks, unless another process did; None then. mark: by which such plans are known."""
+        spec = replace(spec, max_changed=self.ceiling)
         route = self.paths.route(spec, tenant)
         with self.database.write() as session:
             repository = RescanRepository(session)
@@ -73,6 +79,7 @@ class RescanService:
 
     def plan_marked(self, spec: PlanSpec, *, mark: str) -> list[RescanPlan]:
         """Plan for every tenant that hosts anything, unless another process did under the same mark. Raises as `plan`."""
+        spec = replace(spec, max_changed=self.ceiling)
         with self.database.read() as session:
             tenants = RescanRepository(session).hosting()
         planned = []

@@ -188,6 +188,26 @@ def test_findings_of_another_registered_model_are_not_taken_for_those_of_the_act
     application.database.close()
 
 
+def test_a_plan_that_nobody_asked_for_stops_before_it_floods_the_queues(
+    hosted: Application, tmp_path: Path, database_url: str, runtime: Runtime, clock: Clock
+) -> None:
+    settled(PolicyWatch(hosted.rescans, clock=clock), clock)
+    write_policy(tmp_path / "policies", version=2, nsfw=0.1)
+    stricter = other(tmp_path, database_url, runtime, rescan_after_most=COUNT - 1)
+    assert settled(PolicyWatch(stricter.rescans, clock=clock), clock) == 1
+    (view,) = stricter.rescans.plans("default")
+
+    run(stricter, view.plan.id)
+
+    stopped = stricter.rescans.find("default", view.plan.id)
+    assert (stopped.plan.state, stopped.progress.changed) == ("stopped", 0)
+    stricter.rescans.resume("default", view.plan.id, actor="lead", max_changed=COUNT)
+    run(stricter, view.plan.id)
+    ended = stricter.rescans.find("default", view.plan.id)
+    assert (ended.plan.state, ended.progress.changed) == ("done", COUNT)
+    stricter.database.close()
+
+
 def test_settings_say_what_is_watched(application: Application, tmp_path: Path, database_url: str) -> None:
     everything = make(
         tmp_path, database_url, rescan_after_banks=True, rescan_after_models=True, rescan_after_policies=True
