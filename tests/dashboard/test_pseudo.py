@@ -175,6 +175,38 @@ def test_pages_of_people_with_accounts_hold_no_english(
     assert visited(browser, filled, data) == {}
 
 
+@pytest.mark.usefixtures("abroad")
+def test_the_page_of_a_case_holds_no_english(parts: Application, browse: Browser, make_scan: MakeScan) -> None:
+    """As it waits, as somebody else holds it, as its own holder sees it, and as it was decided."""
+    who, browser = someone(parts, "ada@example.org", *(role.value for role in Role)), browse()
+    browser.cookies.set("palisade-session", who.token)
+    scan, case = make_scan("a")
+    assert case is not None
+    data = {
+        case.id,
+        scan.id,
+        scan.image.sha256,
+        scan.policy,
+        "PNG",
+        "anna",
+        "ada",
+        "nudity",
+        "explicit",
+        "restrict",
+        "block",
+    }
+    data |= {reason["reason"] for reason in scan.verdict["reasons"]}  # the host's own words
+    path = f"/app/cases/{case.id}"
+    left = visited(browser, [path], data)
+    parts.reviews.take(ANNA, case.id)
+    left |= visited(browser, [f"{path}?held"], data)
+    parts.decisions.decide(ANNA, case.id, 1, Choice("block", clause="4.2"))
+    parts.decisions.release(now=utc_now() + timedelta(minutes=5))
+    left |= visited(browser, [f"{path}?decided"], data)
+
+    assert left == {}
+
+
 def test_errors_are_translated_with_what_they_name(monkeypatch: pytest.MonkeyPatch) -> None:
     class German(gettext.NullTranslations):
         def gettext(self, message: str) -> str:
