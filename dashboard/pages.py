@@ -1,8 +1,8 @@
 """Pages for people with accounts."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import Request, Response
+from fastapi import Query, Request, Response
 
 from dashboard import messages
 from dashboard.navigation import ROLES, current, places
@@ -12,6 +12,9 @@ from moderation.accounts.records import SignedIn
 from moderation.errors import ModerationError
 
 PRIVATE = {"Cache-Control": "no-store"}
+
+Behind = Annotated[str, Query(max_length=40, pattern="^[0-9a-z_]*$")]
+"""The id of the last row of the page before, '' for the first page."""
 
 
 def page(request: Request, name: str, context: dict[str, Any] | None = None, *, status: int = 200) -> Response:

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from dashboard.clients import application
-from dashboard.pages import page
+from dashboard.pages import Behind, page
 from dashboard.views.queue import PAGE, Worker
 from moderation.errors import ForbiddenError
 from moderation.reviews.appeals import STATES
@@ -21,7 +21,7 @@ def appeals(
     person: Worker,
     *,
     state: Annotated[str, Query(pattern=f"^({'|'.join(STATES)})$")] = "open",
-    after: Annotated[str, Query(max_length=40, pattern="^[0-9a-z_]*$")] = "",
+    after: Behind = "",
 ) -> Response:
     """Appeals by age. Raises ForbiddenError for those who do not work them."""
     if not person.works(APPEALS):

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from dashboard.clients import application
-from dashboard.pages import page
+from dashboard.pages import Behind, page
 from dashboard.sessions import signed_in
 from moderation import audit
 from moderation.roles import Person, Role
@@ -26,7 +26,7 @@ def trail(
     actor: Text = "",
     action: Text = "",
     subject: Text = "",
-    after: Annotated[str, Query(max_length=40, pattern="^[0-9a-z_]*$")] = "",
+    after: Behind = "",
 ) -> Response:
     """The newest first. actor may be the name of an account, too."""
     app = application(request)

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Form, Path, Query, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
 from dashboard.clients import application
-from dashboard.pages import page, said
+from dashboard.pages import Behind, page, said
 from dashboard.sessions import HEADER, signed_in
 from moderation.errors import ModerationError
 from moderation.reviews.priority import explained
@@ -30,8 +30,8 @@ def queue(
     person: Worker,
     *,
     queue: Queue = "",
-    after: Annotated[str, Query(max_length=40, pattern="^[0-9a-z_]*$")] = "",
-    done: Annotated[str, Query(max_length=40, pattern="^[0-9a-z_]*$")] = "",
+    after: Behind = "",
+    done: Behind = "",
 ) -> Response:
     """What waits: by queue, and case by case in the order in which they are given out."""
     return _queue(request, person, queue, after=after, done=done)

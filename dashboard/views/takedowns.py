@@ -8,7 +8,7 @@ from fastapi.responses import RedirectResponse
 from dashboard.clients import application
 from dashboard.messages import gettext as _
 from dashboard.messages import marked
-from dashboard.pages import page, said
+from dashboard.pages import Behind, page, said
 from dashboard.sessions import signed_in
 from moderation.errors import ForbiddenError, ModerationError, NotFoundError
 from moderation.roles import Person, Role
@@ -47,7 +47,7 @@ def notices(
     person: Worker,
     *,
     state: Annotated[str, Query(pattern=f"^({'|'.join(TABS)})$")] = "valid",
-    after: Annotated[str, Query(max_length=40, pattern="^[0-9a-z_]*$")] = "",
+    after: Behind = "",
 ) -> Response:
     """Notices of a state. Raises ForbiddenError for those who do not work them."""
     _must_work(person)

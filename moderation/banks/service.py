@@ -1,6 +1,5 @@
 """Making and filling banks, looking signals up, and holding back entries that flood."""
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -17,6 +16,7 @@ from moderation.banks.indexes import BankIndexes
 from moderation.banks.matcher import Matcher, Near, Probe, matched_entries, probes_of
 from moderation.banks.records import BankCount, BankSpec, LoadReport, NewEntry, Signal
 from moderation.banks.repository import BankRepository
+from moderation.batches import batched
 from moderation.database import Database
 from moderation.errors import ConflictError, InvalidRequestError, NotFoundError
 from moderation.tables import Bank, BankEntry, BankMatch, new_id, utc_now
@@ -138,7 +138,7 @@ class BankService:
         """
         added = present = refused = 0
         problems: list[tuple[int, str]] = []
-        for batch in _batched(rows, BATCH):
+        for batch in batched(rows, BATCH):
             good = [row for _, row in batch if isinstance(row, NewEntry)]
             bad = [(line, row.message) for line, row in batch if isinstance(row, InvalidRequestError)]
             new = self.add(tenant, name, good, actor=actor) if good else 0
@@ -267,10 +267,3 @@ def entry_found(entry: BankEntry | None, entry_id: int) -> BankEntry:
 
 def _counted(repository: BankRepository, bank: Bank) -> BankCount:
     return BankCount(bank, repository.counts(bank.id), repository.quarantined(bank.id))
-
-
-def _batched(rows: Iterable[tuple[int, Row]], size: int) -> Iterator[tuple[tuple[int, Row], ...]]:
-    """itertools.batched, which Python 3.11 lacks."""
-    iterator = iter(rows)
-    while batch := tuple(itertools.islice(iterator, size)):
-        yield batch

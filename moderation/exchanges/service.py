@@ -1,7 +1,7 @@
 """Banks that follow exchanges: page by page, each with its checkpoint in one transaction."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -13,6 +13,7 @@ from moderation import audit
 from moderation.banks.indexes import BankIndexes
 from moderation.banks.records import BankSpec, NewEntry, Signal
 from moderation.banks.repository import BankRepository
+from moderation.batches import batched
 from moderation.database import Database
 from moderation.errors import ConflictError, ExchangeError, InvalidRequestError, NotFoundError, SettingsError
 from moderation.exchanges.peers import Change, Page, Peer, peer
@@ -181,9 +182,9 @@ class ExchangeService:
                 exchange.listing += 1
                 exchange.relisting = True
             held = page.entries()
-            withdrawn = sum(_drop(banks, exchange.bank_id, held, chunk) for chunk in chunked(held, CHUNK))
+            withdrawn = sum(_drop(banks, exchange.bank_id, held, chunk) for chunk in batched(held, CHUNK))
             new = [_entry(change) for changes in held.values() for change in changes]
-            added = sum(banks.add(exchange.bank_id, list(part), run=exchange.listing) for part in chunked(new, 5_000))
+            added = sum(banks.add(exchange.bank_id, part, run=exchange.listing) for part in batched(new, 5_000))
             if page.done and exchange.relisting:
                 stale = (BankEntry.bank_id == exchange.bank_id) & (BankEntry.run < exchange.listing)
                 withdrawn += banks.delete_entries(stale)
@@ -204,18 +205,6 @@ def _drop(banks: BankRepository, bank_id: str, held: Mapping[str, Sequence[Chang
 def _entry(change: Change) -> NewEntry:
     note = "; ".join(part for part in (change.note, ", ".join(change.labels)) if part)[:2_000]
     return NewEntry(Signal.parse(change.kind, change.value), change.entry, note)
-
-
-def chunked(items: Iterable[Any], size: int) -> Iterator[Sequence[Any]]:
-    """The items, so many at once."""
-    batch: list[Any] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def parse_secrets(secrets: SecretStr | None) -> dict[str, dict[str, str]]:

@@ -10,6 +10,7 @@ from typing import IO, Any
 
 import fsspec
 
+from moderation.batches import batched
 from moderation.database import Database
 from moderation.errors import InvalidRequestError, ModerationError, StorageError
 from moderation.fetch import SafeClient
@@ -151,7 +152,7 @@ class Importer:
     ) -> Iterator[Imported]:
         """What becomes of each file, in order. stopped: asked between batches; what was begun is ended."""
         with ThreadPoolExecutor(self.scans.scanner.concurrency) as pool:
-            for batch in _batched(found, BATCH):
+            for batch in batched(found, BATCH):
                 known = self._known(tenant, batch)
                 waiting: list[Imported | Future[Imported]] = [
                     Imported(item, "known")
@@ -193,14 +194,3 @@ class Importer:
                 return bytes(stream.read(self.max_bytes + 1))
         except OPEN_ERRORS as error:
             raise SourceError(f"It cannot be read: {type(error).__name__}: {error}.") from error
-
-
-def _batched(found: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    batch: list[Item] = []
-    for item in found:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

@@ -13,7 +13,15 @@ from moderation.settings import Settings
 from tests.factories import encode, picture
 from tests.faults.services import RABBITMQ, RabbitMq
 from tests.hosts import Host
-from tests.moderation.jobs.workers import effects, environment_of, held_back, kill, process, state, until
+from tests.moderation.jobs.workers import (
+    done_once_though_the_worker_is_killed,
+    effects,
+    environment_of,
+    process,
+    server_of,
+    state,
+    until,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -32,29 +40,13 @@ def environment(server: RabbitMq, tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def app(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Application]:
-    """What the server is in this test: it takes jobs, and does none."""
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    application = Application(Settings(_env_file=None))
-    application.database.migrate()
-    yield application
-    application.database.close()
+def app(environment: dict[str, str]) -> Iterator[Application]:
+    with server_of(environment) as application:
+        yield application
 
 
 def test_a_job_whose_worker_is_killed_is_done_once(app: Application, environment: dict[str, str], host: Host) -> None:
-    host.files["/a.jpg"] = encode(picture(seed=1), "JPEG")
-    with held_back(host, "/a.jpg") as go_on, process(environment, "beat"):
-        job = app.jobs.submit("default", Order(source=f"{host.url}/a.jpg"))
-        with process(environment, "worker") as first:
-            until(lambda: state(app, job) == "running")
-            kill(first)
-        go_on.set()
-        with process(environment, "worker"):
-            until(lambda: state(app, job) == "done")
-
-    assert effects(app) == (1, 1)
-    assert app.jobs.find("default", job.id)[0].losses == 1
+    done_once_though_the_worker_is_killed(app, environment, host)
 
 
 def test_jobs_that_were_taken_while_the_broker_was_down_are_done_when_it_is_back(

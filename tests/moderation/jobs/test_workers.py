@@ -11,10 +11,18 @@ import redis
 
 from moderation.application import Application
 from moderation.jobs.records import Order
-from moderation.settings import Settings
 from tests.factories import encode, picture
 from tests.hosts import Host
-from tests.moderation.jobs.workers import effects, environment_of, held_back, kill, process, state, until
+from tests.moderation.jobs.workers import (
+    done_once_though_the_worker_is_killed,
+    effects,
+    environment_of,
+    held_back,
+    process,
+    server_of,
+    state,
+    until,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -37,29 +45,13 @@ def environment(broker: str, database_url: str, tmp_path: Path) -> dict[str, str
 
 
 @pytest.fixture
-def app(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Application]:
-    """What the server is in this test: it takes jobs, and does none."""
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    application = Application(Settings(_env_file=None))
-    application.database.migrate()
-    yield application
-    application.database.close()
+def app(environment: dict[str, str]) -> Iterator[Application]:
+    with server_of(environment) as application:
+        yield application
 
 
 def test_a_job_whose_worker_is_killed_is_done_once(app: Application, environment: dict[str, str], host: Host) -> None:
-    host.files["/a.jpg"] = encode(picture(seed=1), "JPEG")
-    with held_back(host, "/a.jpg") as go_on, process(environment, "beat"):
-        job = app.jobs.submit("default", Order(source=f"{host.url}/a.jpg"))
-        with process(environment, "worker") as first:
-            until(lambda: state(app, job) == "running")
-            kill(first)
-        go_on.set()
-        with process(environment, "worker"):
-            until(lambda: state(app, job) == "done")
-
-    assert effects(app) == (1, 1)
-    assert app.jobs.find("default", job.id)[0].losses == 1
+    done_once_though_the_worker_is_killed(app, environment, host)
 
 
 def test_a_worker_told_to_end_finishes_what_it_has_begun(

@@ -11,11 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from moderation.application import Application
 from moderation.commands.keys import new_secret
+from moderation.jobs.records import Order
+from moderation.settings import Settings
 from moderation.tables import Event, Job, Scan
+from tests.factories import encode, picture
 from tests.faults.installation import Installation
 from tests.hosts import Host
 
@@ -45,6 +49,34 @@ def environment_of(broker: str, database_url: str, folder: Path) -> dict[str, st
         "PALISADE_JOB_RING_SECONDS": "3",
         "PALISADE_CHORES_SECONDS": "0.5",
     }
+
+
+@contextmanager
+def server_of(environment: dict[str, str]) -> Iterator[Application]:
+    """What the server is in these tests, with these variables: it takes jobs, and does none."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in environment.items():
+            patched.setenv(name, value)
+        application = Application(Settings(_env_file=None))
+    application.database.migrate()
+    yield application
+    application.database.close()
+
+
+def done_once_though_the_worker_is_killed(app: Application, environment: dict[str, str], host: Host) -> None:
+    """A job whose worker is killed in the midst of it is done by another one, with its effects once."""
+    host.files["/a.jpg"] = encode(picture(seed=1), "JPEG")
+    with held_back(host, "/a.jpg") as go_on, process(environment, "beat"):
+        job = app.jobs.submit("default", Order(source=f"{host.url}/a.jpg"))
+        with process(environment, "worker") as first:
+            until(lambda: state(app, job) == "running")
+            kill(first)
+        go_on.set()
+        with process(environment, "worker"):
+            until(lambda: state(app, job) == "done")
+
+    assert effects(app) == (1, 1)
+    assert app.jobs.find("default", job.id)[0].losses == 1
 
 
 @contextmanager
