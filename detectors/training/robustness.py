@@ -95,7 +95,7 @@ def sample(corpus: Corpus, count: int, folds: int) -> Sample:
     fold = corpus.folds(folds)
     names = corpus.families
     families = {
-        name: _spread(np.flatnonzero(corpus.generated & corpus.of_family(name)), -(-count // len(names)))
+        name: _spread(np.flatnonzero(corpus.of_family(name)), -(-count // len(names)))
         for name in names
     }
     real = np.flatnonzero(~corpus.generated & (fold == TEST_FOLD))

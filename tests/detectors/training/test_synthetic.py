@@ -98,7 +98,7 @@ def test_a_view_of_few_pictures_leaves_out_what_it_does_not_show(corpus: Corpus)
 
 
 def test_the_graph_says_what_numpy_says(corpus: Corpus, everything: np.ndarray) -> None:
-    committee = fit_committee(corpus, everything, Choice((5, 9), 0.1))
+    committee = fit_committee(corpus, everything, Choice((5, 9), 1.0))
     blocks = corpus.views[VIEWS[0]].blocks
     served = graph(committee, 1.5, -0.25)
 
