@@ -73,14 +73,14 @@ def stacked(
 ) -> tuple[NDArray[np.float32], Flags, Array, NDArray[np.str_]]:
     """One block's tokens of all views of the chosen examples, with their labels, weights and groups.
 
-    Both classes weigh the same; inside a class a group weighs as the square root of its size, so that no generator and
-    no source of photographs speaks for all.
+    Both classes weigh the same, and inside a class every group does, so that no generator and no source of photographs speaks for
+    all.
     """
     seen = [rows & features.present for features in corpus.views.values()]
     tokens = np.concatenate([f.blocks[s, block - 1] for f, s in zip(corpus.views.values(), seen, strict=True)])
     groups, positive = (np.concatenate([values[s] for s in seen]) for values in (corpus.groups, corpus.generated))
     _, place, counts = np.unique(groups, return_inverse=True, return_counts=True)
-    weights = 1 / np.sqrt(counts[place])
+    weights = 1 / counts[place]
     for side in (positive, ~positive):
         weights[side] /= weights[side].sum()
     return tokens, positive, weights, groups

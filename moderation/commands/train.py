@@ -83,7 +83,7 @@ def synthetic(
         list[int] | None,
         typer.Option(min=1, max=12, help="Block that votes, with --penalty; may be given again. Default: chosen."),
     ] = None,
-    penalty: Annotated[float, typer.Option(min=0, help="Strength of the penalty, where blocks are given.")] = 0.03,
+    penalty: Annotated[float, typer.Option(min=0, help="Strength of the penalty, where blocks are given.")] = 1.0,
 ) -> None:
     """Train `synthetic`, the detector of generated images: ONNX, card and calibration.
 
