@@ -64,12 +64,13 @@ def discriminate(
 
     The covariance is that within groups, of both classes alike heavy, + `spread` times the scatter of the groups' means in
     their class (negatives first, positives second), + strength · 1: a direction in which the sources of one class
-    differ among themselves says little of a source that is not there. Raises DataError for one class or values that are not finite.
+    differ among themselves says little of a source that is not there. The noise of that covariance along the weight is 1, so that fits with
+    different penalties speak alike loud. Raises DataError for one class or values that are not finite.
     """
     scaled, mean, deviation = _standardised(rows, positive)
     covariance = strength * np.eye(rows.shape[1])
     means = []
-    for side, apart in ((~positive, spread[0]), (positive, spread[1])):
+    for side, scatter in ((~positive, spread[0]), (positive, spread[1])):
         members, share = scaled[side], weights[side] / weights[side].sum()
         names, place = np.unique(groups[side], return_inverse=True)
         heavy = np.bincount(place, share)
@@ -77,9 +78,11 @@ def discriminate(
         middle = heavy @ centres
         inner = (members - centres[place].astype(np.float32)) * np.sqrt(share).astype(np.float32)[:, None]
         outer = (centres - middle) * np.sqrt(heavy)[:, None]
-        covariance += (inner.T @ inner + apart * (outer.T @ outer)) / 2
+        covariance += (inner.T @ inner + scatter * (outer.T @ outer)) / 2
         means.append(middle)
-    weight = cho_solve(cho_factor(covariance), means[1] - means[0])
+    apart = means[1] - means[0]
+    weight = cho_solve(cho_factor(covariance), apart)
+    weight /= np.sqrt(weight @ apart)
     return Linear(mean, deviation, weight, float(-weight @ (means[0] + means[1]) / 2))
 
 

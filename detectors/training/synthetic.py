@@ -9,7 +9,6 @@ scoring models did not see.
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,13 +28,14 @@ SPREAD = (10.0, 1.0)
 
 @dataclass(frozen=True)
 class Config:
-    """What is tried. blocks: 1 to 12. strengths: of the penalty. committee: most blocks that vote together.
+    """What is tried. blocks: 1 to 12. strengths: of the penalty. fewest, committee: blocks that vote together, neighbours.
 
     prevalence: share of generated pictures at which the score is a probability. folds: of the real images, in tests.
     """
 
     blocks: tuple[int, ...] = (7, 8, 9, 10, 11, 12)
-    strengths: tuple[float, ...] = (0.3, 1.0, 3.0)
+    strengths: tuple[float, ...] = (1.0,)
+    fewest: int = 3
     committee: int = 5
     prevalence: float = 0.5
     folds: int = 5
@@ -126,8 +126,10 @@ def choose(corpus: Corpus, rows: NDArray[np.bool_], config: Config, told: Told =
 
 
 def _committees(config: Config) -> list[tuple[int, ...]]:
-    sizes = range(1, min(config.committee, len(config.blocks)) + 1)
-    return [chosen for size in sizes for chosen in combinations(config.blocks, size)]
+    """Runs of neighbours: few enough that the choice does not follow the noise of the pictures that it is made on."""
+    count = len(config.blocks)
+    sizes = range(min(config.fewest, count), min(config.committee, count) + 1)
+    return [config.blocks[first : first + size] for size in sizes for first in range(count - size + 1)]
 
 
 def _votes(

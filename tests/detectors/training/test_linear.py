@@ -78,8 +78,10 @@ def test_the_discriminant_is_what_algebra_says() -> None:
     scaled = (rows - rows.mean(axis=0)) / (rows.std(axis=0) + 1e-6)
     within = [np.cov(scaled[groups == name].T, bias=True) for name in ("a", "b", "made")]
     covariance = (within[0] + within[1]) / 4 + within[2] / 2 + 0.5 * np.eye(2)
-    expected = np.linalg.solve(covariance, scaled[positive].mean(axis=0) - scaled[~positive].mean(axis=0))
-    assert found.weight == pytest.approx(expected, rel=1e-4)
+    apart = scaled[positive].mean(axis=0) - scaled[~positive].mean(axis=0)
+    expected = np.linalg.solve(covariance, apart)
+    assert found.weight == pytest.approx(expected / np.sqrt(expected @ apart), rel=1e-4)
+    assert found.weight @ covariance @ found.weight == pytest.approx(1, rel=1e-4)
     middle = (rows[positive].mean(axis=0) + rows[~positive].mean(axis=0)) / 2
     assert found(middle[None])[0] == pytest.approx(0, abs=1e-4)
 

@@ -22,7 +22,7 @@ from detectors.training.shipping import train
 from detectors.training.synthetic import Choice, Config, choose, fit_committee
 from tests.detectors.training.corpora import INFORMED, VIEWS, make_corpus
 
-SMALL = Config(blocks=(5, 9, 12), strengths=(0.1,), committee=2, folds=3)
+SMALL = Config(blocks=(5, 9, 12), strengths=(0.1,), fewest=1, committee=2, folds=3)
 
 
 @pytest.fixture(scope="module")
