@@ -57,6 +57,7 @@ def discriminate(
     positive: Flags,
     weights: Array,
     groups: NDArray[np.str_],
+    *,
     strength: float,
     spread: tuple[float, float],
 ) -> Linear:

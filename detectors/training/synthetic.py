@@ -89,7 +89,10 @@ def stacked(
 def fit_committee(corpus: Corpus, rows: NDArray[np.bool_], choice: Choice) -> Committee:
     """The heads of a choice, fitted on the examples that `rows` marks."""
     return Committee(
-        {block: discriminate(*stacked(corpus, rows, block), choice.strength, SPREAD) for block in choice.blocks}
+        {
+            block: discriminate(*stacked(corpus, rows, block), strength=choice.strength, spread=SPREAD)
+            for block in choice.blocks
+        }
     )
 
 

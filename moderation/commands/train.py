@@ -87,7 +87,7 @@ def synthetic(
 ) -> None:
     """Train `synthetic`, the detector of generated images: ONNX, card and calibration.
 
-    Blocks and penalty are chosen on families left out, which takes most of the time; or given. Interrupted, it goes on from the features it has. The same data and version give the same model.
+    Blocks are chosen on families left out, which takes most of the time; or given. Interrupted, it goes on from the features it has. The same data and version give the same model.
     """
     corpus = corpus_of(data, cache, every)
     choice = Choice(tuple(sorted(set(block))), penalty) if block else None

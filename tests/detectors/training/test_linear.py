@@ -73,7 +73,7 @@ def _of_two_sources(count: int = 400) -> tuple[np.ndarray, np.ndarray, np.ndarra
 def test_the_discriminant_is_what_algebra_says() -> None:
     rows, positive, groups = _of_two_sources()
 
-    found = discriminate(rows, positive, balanced(positive), groups, 0.5, (0.0, 0.0))
+    found = discriminate(rows, positive, balanced(positive), groups, strength=0.5, spread=(0.0, 0.0))
 
     scaled = (rows - rows.mean(axis=0)) / (rows.std(axis=0) + 1e-6)
     within = [np.cov(scaled[groups == name].T, bias=True) for name in ("a", "b", "made")]
@@ -90,7 +90,7 @@ def test_the_discriminant_shuns_what_sources_differ_in() -> None:
     rows, positive, groups = _of_two_sources()
     shares = []
     for apart in (0.0, 10.0):
-        weight = discriminate(rows, positive, balanced(positive), groups, 0.1, (apart, 1.0)).folded()[0]
+        weight = discriminate(rows, positive, balanced(positive), groups, strength=0.1, spread=(apart, 1.0)).folded()[0]
         shares.append(abs(weight[0]) / np.abs(weight).sum())
 
     assert shares[1] < shares[0] / 2
@@ -100,6 +100,6 @@ def test_the_discriminant_needs_both_classes_and_finite_rows() -> None:
     rows, positive, groups = _of_two_sources()
 
     with pytest.raises(DataError, match="one class"):
-        discriminate(rows, np.ones(len(rows), bool), np.ones(len(rows)), groups, 1.0, (1.0, 1.0))
+        discriminate(rows, np.ones(len(rows), bool), np.ones(len(rows)), groups, strength=1.0, spread=(1.0, 1.0))
     with pytest.raises(DataError, match="NaN"):
-        discriminate(rows * np.inf, positive, np.ones(len(rows)), groups, 1.0, (1.0, 1.0))
+        discriminate(rows * np.inf, positive, np.ones(len(rows)), groups, strength=1.0, spread=(1.0, 1.0))

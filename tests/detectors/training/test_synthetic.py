@@ -77,7 +77,9 @@ def test_a_site_of_several_families_is_left_out_with_each() -> None:
     kept = corpus.chosen(corpus.without_family("own"))
     assert {e.group for e in kept} == {"big", "large", "camera"}, "not all of it is of the site"
     alone = _with_families(site)
-    assert {e.group for e in alone.chosen(alone.without_family("big"))} == {"large", "camera"}, "nothing else would remain"
+    assert {e.group for e in alone.chosen(alone.without_family("big"))} == {"large", "camera"}, (
+        "nothing else would remain"
+    )
 
 
 def test_views_that_were_not_seen_are_not_used(corpus: Corpus) -> None:
