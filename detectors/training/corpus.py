@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,11 @@ from detectors.training.datasets import read_all
 from detectors.training.features import FeatureCache, Features
 
 Told = Callable[[str, int, int], None]
+
+FEW = 8
+"""Pictures of a family below which it is no family of its own in splits."""
+OTHERS = "others"
+"""The families of few pictures together, in splits."""
 
 VIEWS: Mapping[View, int] = {View("native", 0): 1, View("matched", 0): 1, View("laundered", 0): 1}
 
@@ -44,8 +51,17 @@ class Corpus:
 
     @property
     def families(self) -> list[str]:
-        """The families of generators, in order."""
-        return sorted({example.family for example in self.examples if example.generated})
+        """The families of generators that splits leave out, in order; those of few pictures are one, `others`."""
+        return sorted(set(self._left_out_as[self.generated]))
+
+    @cached_property
+    def _left_out_as(self) -> NDArray[np.str_]:
+        """The name under which splits leave each generated example out, '' for real ones, shape (n,)."""
+        counts = Counter(example.family for example in self.examples if example.generated)
+        few = {family for family, count in counts.items() if count < FEW}
+        if len(few) < 2 or len(counts) - len(few) < 2:
+            few = set()
+        return np.array([(OTHERS if e.family in few else e.family) if e.generated else "" for e in self.examples])
 
     @property
     def sources(self) -> list[str]:
@@ -53,13 +69,28 @@ class Corpus:
         return sorted({example.source for example in self.examples if not example.generated})
 
     def without_family(self, family: str) -> NDArray[np.bool_]:
-        """Which examples may train a model that is tested on a family: neither of it nor of its prompts."""
-        prompts = {e.prompt for e in self.examples if e.generated and e.family == family and e.prompt}
-        return np.array([not (e.generated and (e.family == family or e.prompt in prompts)) for e in self.examples])
+        """Which examples may train a model that is tested on a family: neither of it, nor of its prompts, nor of its sites.
+
+        A site is a source that pictures of several families come from, all saved in one way. Where every picture of the family is
+        from such sites they are left out whole, unless nothing generated would remain.
+        """
+        members = self.of_family(family)
+        prompts = {example.prompt for example in self.chosen(members) if example.prompt}
+        kept = np.array([not e.generated or e.prompt not in prompts for e in self.examples]) & ~members
+        sources = {example.source for example in self.chosen(members)}
+        beside = np.array([e.generated and e.source in sources for e in self.examples])
+        if sources <= self._sites and (kept & ~beside & self.generated).any():
+            kept &= ~beside
+        return kept
+
+    @cached_property
+    def _sites(self) -> set[str]:
+        pairs = {(example.source, example.family) for example in self.examples if example.generated}
+        return {source for source, count in Counter(source for source, _ in pairs).items() if count > 1}
 
     def of_family(self, family: str) -> NDArray[np.bool_]:
-        """Which examples are of a family."""
-        return np.array([example.family == family for example in self.examples])
+        """Which examples are generated and of a family, by the names of `families`."""
+        return np.asarray(self._left_out_as == family)
 
     def chosen(self, rows: NDArray[np.bool_]) -> list[Example]:
         """The examples that a mask marks."""

@@ -28,7 +28,7 @@ from detectors.training.figures import (
 )
 from detectors.training.holdout import HeldOut, Learner, Scored, Scorer, hold_out
 from detectors.training.linear import fit
-from detectors.training.synthetic import Choice, Config, choose, fit_committee, platt
+from detectors.training.synthetic import Choice, Committee, Config, choose, fit_committee, platt
 
 RATES = (0.001, 0.01, 0.05)
 PLAIN_STRENGTH = 0.03
@@ -37,8 +37,12 @@ Told = Callable[[str], None]
 
 
 def committee_learner(corpus: Corpus, config: Config, choice: Choice | None, told: Told) -> Learner:
-    """The model that ships. Without a choice it is made once for every left-out family or source, without it."""
+    """The model that ships. Without a choice it is made once for every left-out family or source, without it.
+
+    Families of one site are scored by the same fits: each is made once.
+    """
     made: dict[str, Choice] = {}
+    fitted: dict[tuple[bytes, Choice], Committee] = {}
 
     def learn(train: NDArray[np.bool_], left_out: str) -> Scorer:
         if choice is None and left_out not in made:
@@ -46,7 +50,10 @@ def committee_learner(corpus: Corpus, config: Config, choice: Choice | None, tol
             sees = corpus.without_family(name) if kind == "family" else train
             made[left_out] = choose(corpus, sees, config)
             told(f"{left_out} left out: blocks {made[left_out].blocks}, penalty {made[left_out].strength:g}")
-        committee = fit_committee(corpus, train, choice or made[left_out])
+        key = (train.tobytes(), choice or made[left_out])
+        if key not in fitted:
+            fitted[key] = fit_committee(corpus, train, key[1])
+        committee = fitted[key]
         return lambda view: committee(corpus.views[view].blocks)
 
     return learn

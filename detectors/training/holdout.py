@@ -51,7 +51,7 @@ class HeldOut:
 
 
 def hold_out(corpus: Corpus, learner: Learner, folds: int, told: Callable[[str], None] = silent) -> HeldOut:
-    """Leave-one-family-out (its prompts left out too, real images by folds) and leave-one-source-out."""
+    """Leave-one-family-out (its prompts and sites left out too, real images by folds) and leave-one-source-out."""
 
     def family(name: str) -> dict[View, Scored]:
         scored = _leave_family(corpus, name, learner, folds)
@@ -74,7 +74,7 @@ def hold_out(corpus: Corpus, learner: Learner, folds: int, told: Callable[[str],
 def _leave_family(corpus: Corpus, family: str, learner: Learner, folds: int) -> dict[View, Scored]:
     """Real images are scored by their own fold's model, the family's pictures by the mean of all folds' models."""
     fold, real = corpus.folds(folds), ~corpus.generated
-    positive = corpus.generated & corpus.of_family(family)
+    positive = corpus.of_family(family)
     scores = {view: np.zeros(len(fold)) for view in corpus.views}
     for number in range(folds):
         held = real & (fold == number)

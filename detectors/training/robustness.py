@@ -94,10 +94,7 @@ def sample(corpus: Corpus, count: int, folds: int) -> Sample:
     """`count` generated pictures, spread over the families, and `count` real ones of one fold, spread over the sources."""
     fold = corpus.folds(folds)
     names = corpus.families
-    families = {
-        name: _spread(np.flatnonzero(corpus.generated & corpus.of_family(name)), -(-count // len(names)))
-        for name in names
-    }
+    families = {name: _spread(np.flatnonzero(corpus.of_family(name)), -(-count // len(names))) for name in names}
     real = np.flatnonzero(~corpus.generated & (fold == TEST_FOLD))
     return Sample(families, _spread(real, count))
 

@@ -19,8 +19,8 @@ def limits(sources: Sequence[str], families: Sequence[str], native: Mapping[str,
     """What the figures do not say. native: the figures of the native view."""
     new = native["new_sources"]
     return (
-        f"The generated pictures are of {len(families)} families ({', '.join(families)}), made up to 2025 and most of them before "
-        "2023; newer generators may be missed.",
+        f"The generated pictures are of {len(families)} families ({', '.join(families)}), few of each but the oldest, most of them "
+        "small; generators that are not among them may be missed.",
         f"The real images are of {len(sources)} sources ({', '.join(sources)}). Other kinds were not measured.",
         "fpr is counted on real images of sources that the scoring model never saw, and extrapolated below 0.02. Sources differ: at 0.01 "
         f"it was {new['worst_fpr']:.1%} of {new['worst_source']}. Recall of unseen families there was {new['recall']:.0%}.",

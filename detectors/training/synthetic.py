@@ -1,14 +1,14 @@
 """`synthetic`: is the picture made by a generative model? A committee of linear heads on CLIP's blocks.
 
 Early blocks see textures, late blocks see things. Traces of generation sit between, so each chosen block's class token
-gets its own standardised L2 logistic regression, and the committee's logit is their mean. Which blocks, and how strong the
-penalty, is chosen on families of generators that were left out of the fit, inside the training data only. The score is
-a probability at equal odds; `fpr` is calibrated on real images that the scoring models did not see.
+gets its own linear discriminant, which shuns the directions in which sources of real pictures differ among themselves; the
+committee's logit is their mean. Which blocks, and how strong the penalty, is chosen on families of generators that were left out of the
+fit, inside the training data only. The score is a probability at equal odds; `fpr` is calibrated on real images that the
+scoring models did not see.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,24 +16,27 @@ from numpy.typing import NDArray
 from detectors.training.corpus import Corpus
 from detectors.training.data import DataError, silent
 from detectors.training.figures import Array, Flags, auc, balanced, recall_at
-from detectors.training.linear import Linear, fit
+from detectors.training.linear import Linear, discriminate, fit
 
 Told = Callable[[str], None]
 
 FEWEST = 8
 """Pictures of each class below which a left-out family says nothing about a choice."""
+SPREAD = (10.0, 1.0)
+"""How much more than noise the differences between real sources, and between families of generators, count against a direction."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """What is tried. blocks: 1 to 12. strengths: of the L2 penalty. committee: most blocks that vote together.
+    """What is tried. blocks: 1 to 12. strengths: of the penalty. fewest, committee: blocks that vote together, neighbours.
 
     prevalence: share of generated pictures at which the score is a probability. folds: of the real images, in tests.
     """
 
     blocks: tuple[int, ...] = (7, 8, 9, 10, 11, 12)
-    strengths: tuple[float, ...] = (0.03, 0.3, 1.0)
-    committee: int = 4
+    strengths: tuple[float, ...] = (1.0,)
+    fewest: int = 3
+    committee: int = 5
     prevalence: float = 0.5
     folds: int = 5
 
@@ -65,25 +68,32 @@ class Committee:
         return np.asarray(self.votes(blocks).mean(axis=1))
 
 
-def stacked(corpus: Corpus, rows: NDArray[np.bool_], block: int) -> tuple[NDArray[np.float32], Flags, Array]:
-    """One block's tokens of all views of the chosen examples, with their labels and weights.
+def stacked(
+    corpus: Corpus, rows: NDArray[np.bool_], block: int
+) -> tuple[NDArray[np.float32], Flags, Array, NDArray[np.str_]]:
+    """One block's tokens of all views of the chosen examples, with their labels, weights and groups.
 
-    Both classes weigh the same; inside a class a group weighs as the square root of its size, so that no generator and
-    no source of photographs speaks for all.
+    Both classes weigh the same, and inside a class every group does, so that no generator and no source of photographs speaks for
+    all.
     """
     seen = [rows & features.present for features in corpus.views.values()]
     tokens = np.concatenate([f.blocks[s, block - 1] for f, s in zip(corpus.views.values(), seen, strict=True)])
     groups, positive = (np.concatenate([values[s] for s in seen]) for values in (corpus.groups, corpus.generated))
     _, place, counts = np.unique(groups, return_inverse=True, return_counts=True)
-    weights = 1 / np.sqrt(counts[place])
+    weights = 1 / counts[place]
     for side in (positive, ~positive):
         weights[side] /= weights[side].sum()
-    return tokens, positive, weights
+    return tokens, positive, weights, groups
 
 
 def fit_committee(corpus: Corpus, rows: NDArray[np.bool_], choice: Choice) -> Committee:
     """The heads of a choice, fitted on the examples that `rows` marks."""
-    return Committee({block: fit(*stacked(corpus, rows, block), choice.strength) for block in choice.blocks})
+    return Committee(
+        {
+            block: discriminate(*stacked(corpus, rows, block), strength=choice.strength, spread=SPREAD)
+            for block in choice.blocks
+        }
+    )
 
 
 def choose(corpus: Corpus, rows: NDArray[np.bool_], config: Config, told: Told = silent) -> Choice:
@@ -92,13 +102,13 @@ def choose(corpus: Corpus, rows: NDArray[np.bool_], config: Config, told: Told =
     Each family in turn, and a fold of the real images, is scored by heads that saw neither; a committee is judged by the
     mean of AUC and recall at 1 % false positives over the families and views.
     """
-    families = sorted({example.family for example in corpus.chosen(rows) if example.generated})
+    families = [name for name in corpus.families if (rows & corpus.of_family(name)).any()]
     fold = corpus.folds(config.folds)
     splits = []
     for number, family in enumerate(families):
         real_test = ~corpus.generated & (fold % 2 == number % 2)
         train = rows & corpus.without_family(family) & ~real_test
-        test = rows & ((corpus.generated & corpus.of_family(family)) | real_test)
+        test = rows & (corpus.of_family(family) | real_test)
         if corpus.generated[train].any():
             splits.append((train, test))
     best = Choice((), 0.0, -1.0)
@@ -119,8 +129,10 @@ def choose(corpus: Corpus, rows: NDArray[np.bool_], config: Config, told: Told =
 
 
 def _committees(config: Config) -> list[tuple[int, ...]]:
-    sizes = range(1, min(config.committee, len(config.blocks)) + 1)
-    return [chosen for size in sizes for chosen in combinations(config.blocks, size)]
+    """Runs of neighbours: few enough that the choice does not follow the noise of the pictures that it is made on."""
+    count = len(config.blocks)
+    sizes = range(min(config.fewest, count), min(config.committee, count) + 1)
+    return [config.blocks[first : first + size] for size in sizes for first in range(count - size + 1)]
 
 
 def _votes(

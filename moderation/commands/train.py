@@ -89,11 +89,11 @@ def synthetic(
         list[int] | None,
         typer.Option(min=1, max=12, help="Block that votes, with --penalty; may be given again. Default: chosen."),
     ] = None,
-    penalty: Annotated[float, typer.Option(min=0, help="Strength of the penalty, where blocks are given.")] = 0.03,
+    penalty: Annotated[float, typer.Option(min=0, help="Strength of the penalty, where blocks are given.")] = 1.0,
 ) -> None:
     """Train `synthetic`, the detector of generated images: ONNX, card and calibration.
 
-    Blocks and penalty are chosen on families left out, which takes most of the time; or given. Interrupted, it goes on from the features it has. The same data and version give the same model.
+    Blocks are chosen on families left out, which takes most of the time; or given. Interrupted, it goes on from the features it has. The same data and version give the same model.
     """
     corpus = corpus_of(data, cache, every)
     choice = Choice(tuple(sorted(set(block))), penalty) if block else None

@@ -2,11 +2,10 @@
 
 The shipped blocks and penalty are fitted on the known manifests alone, six times, each time without a sixth of the sources of
 real pictures: so neither a generator nor a real source that is scored was ever seen. Native view. For all unseen pictures and each
-family: AUC against the real pictures, recall at their 1 % point, and the share to which the shipped model gives `fpr` ≤ 0.01.
+family: AUC against the real pictures, and recall at their 1 % point.
 
 `thumbnails` repeats it against 10 real pictures of each source that were made what most unseen ones are, squares of at most
-400 px saved as WebP: what falls there is owed to how the pictures were kept, not to what made them. `--gain` does the same with each
-known family left out, trained without the unseen pictures and with them: whether they help with what comes from elsewhere. The last line is JSON.
+400 px saved as WebP: what falls there is owed to how the pictures were kept, not to what made them. The last line is JSON.
 """
 
 import argparse
@@ -21,8 +20,6 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from detectors.image import Frame
-from detectors.runtime import Runtime
-from detectors.synthetic import SyntheticDetector
 from detectors.training.corpus import Corpus, build
 from detectors.training.data import View, decode, read_manifest, render
 from detectors.training.evaluate import shipped_choice
@@ -30,7 +27,6 @@ from detectors.training.features import FeatureCache
 from detectors.training.figures import Array, auc, interval, threshold_at
 from detectors.training.synthetic import Committee, fit_committee
 from moderation.commands.train import features_in
-from moderation.settings import settings
 
 FOLDS = 6
 VIEW = View("native", 0)
@@ -65,8 +61,8 @@ def remade(corpus: Corpus, rows: NDArray[np.intp], cache: FeatureCache) -> NDArr
     return np.stack([cache.of(f"thumbnail {n} {r}:{VIEW}", view_of(r))[0] for n, r in zip(names, rows, strict=True)])
 
 
-def judged(found: Array, negatives: list[Array], fpr: Array | None = None) -> dict[str, object]:
-    """found: logits of tested pictures, (folds, n). negatives: of each fold's real pictures. fpr: of the shipped model, (n,)."""
+def judged(found: Array, negatives: list[Array]) -> dict[str, object]:
+    """found: logits of tested pictures, (folds, n). negatives: of each fold's real pictures."""
 
     def area(rows: NDArray[np.intp]) -> float:
         return float(np.mean([_auc(f[rows], n) for f, n in zip(found, negatives, strict=True) if len(n)]))
@@ -74,12 +70,9 @@ def judged(found: Array, negatives: list[Array], fpr: Array | None = None) -> di
     def recall(rows: NDArray[np.intp]) -> float:
         return float((found[:, rows] >= limit).mean())
 
-    def flagged(rows: NDArray[np.intp]) -> float:
-        return 0.0 if fpr is None else float((fpr[rows] <= 0.01).mean())
-
     limit, all_rows = threshold_at(np.concatenate(negatives), 0.01), np.arange(found.shape[1])
     alone = [[int(row)] for row in all_rows]
-    named = {"auc": area, "recall_at_0.01": recall} | ({} if fpr is None else {"fpr_0.01": flagged})
+    named = {"auc": area, "recall_at_0.01": recall}
     figures = {name: [figure(all_rows), *interval(figure, alone)] for name, figure in named.items()}
     return {"images": len(all_rows)} | {name: [round(value, 3) for value in three] for name, three in figures.items()}
 
@@ -88,43 +81,26 @@ def _auc(positives: Array, negatives: Array) -> float:
     return auc(np.concatenate([positives, negatives]), np.arange(len(positives) + len(negatives)) < len(positives))
 
 
-def learn(corpus: Corpus, generated: NDArray[np.bool_]) -> list[tuple[Committee, NDArray[np.bool_]]]:
-    """For each fold the shipped recipe fitted on some generated pictures and the real ones of other folds, and which it left out."""
+def learn(corpus: Corpus, unseen: NDArray[np.bool_]) -> list[tuple[Committee, NDArray[np.bool_]]]:
+    """For each fold the shipped recipe fitted on what is known, without that fold's real pictures; and which those are."""
     choice = shipped_choice()
     assert choice, "no model is shipped"
     fold = np.array([-1 if e.generated else fold_of(e.source) for e in corpus.examples])
-    real = ~corpus.generated
-    return [(fit_committee(corpus, generated | (real & (fold != n)), choice), fold == n) for n in range(FOLDS)]
+    return [(fit_committee(corpus, ~unseen & (fold != n), choice), fold == n) for n in range(FOLDS)]
 
 
 def measure(corpus: Corpus, unseen: NDArray[np.bool_], cache: FeatureCache) -> dict[str, dict[str, object]]:
     """The figures by family, `all`, and `thumbnails`."""
     blocks = corpus.views[VIEW].blocks
-    learnt = learn(corpus, corpus.generated & ~unseen)
+    learnt = [(model, out) for model, out in learn(corpus, unseen) if out.any()]
     found = np.stack([model(blocks[unseen]) for model, _ in learnt])
     negatives = [model(blocks[out]) for model, out in learnt]
-    small = [model(remade(corpus, _some(corpus, out), cache)) for model, out in learnt if out.any()]
+    small = [model(remade(corpus, _some(corpus, out), cache)) for model, out in learnt]
 
-    shipped = SyntheticDetector(Runtime(settings().models))
-    fpr = shipped.calibration.fprs(np.array([shipped.score(token[None]) for token in blocks[unseen]]))
     families = np.array([e.family for e in corpus.chosen(unseen)])
-    with_any = np.stack([logits for logits, (_, out) in zip(found, learnt, strict=True) if out.any()])
-    figures = {"all": judged(found, negatives, fpr), "thumbnails": judged(with_any, small, fpr)}
+    figures = {"all": judged(found, negatives), "thumbnails": judged(found, small)}
     for family in sorted(set(families)):
-        figures[family] = judged(found[:, families == family], negatives, fpr[families == family])
-    return figures
-
-
-def gain(corpus: Corpus, unseen: NDArray[np.bool_]) -> dict[str, dict[str, object]]:
-    """For each known family, the figures of models without it: of the known pictures alone, and with the unseen ones."""
-    blocks, families = corpus.views[VIEW].blocks, np.array([e.family for e in corpus.examples])
-    figures = {}
-    for family in sorted(set(families[corpus.generated & ~unseen])):
-        tested, others = corpus.generated & ~unseen & (families == family), corpus.generated & (families != family)
-        for name, used in (("alone", others & ~unseen), ("with unseen", others)):
-            learnt = learn(corpus, used)
-            found = np.stack([model(blocks[tested]) for model, _ in learnt])
-            figures[f"{family} {name}"] = judged(found, [model(blocks[out]) for model, out in learnt])
+        figures[family] = judged(found[:, families == family], negatives)
     return figures
 
 
@@ -143,13 +119,12 @@ def main() -> None:
     )
     parser.add_argument("--unseen", type=Path, required=True, help="a manifest of generated pictures")
     parser.add_argument("--cache", type=Path, help="folder for features")
-    parser.add_argument("--gain", action="store_true", help="whether the unseen help with each known family")
     arguments = parser.parse_args()
     cache = features_in(arguments.cache)
     corpus = build([*arguments.known, arguments.unseen], cache, {VIEW: 1})
     paths = {example.path for example in read_manifest(arguments.unseen)}
     unseen = np.array([e.path in paths for e in corpus.examples])
-    figures = measure(corpus, unseen, cache) | (gain(corpus, unseen) if arguments.gain else {})
+    figures = measure(corpus, unseen, cache)
     for name, row in figures.items():
         print(name, *row.values(), sep="\t")
     print(json.dumps(figures))

@@ -12,8 +12,8 @@ from detectors.card import Card
 from detectors.errors import ModelError
 from detectors.runtime import Runtime
 from detectors.synthetic import WEIGHTS
-from detectors.training.corpus import Corpus
-from detectors.training.data import DataError, View
+from detectors.training.corpus import OTHERS, Corpus
+from detectors.training.data import DataError, Example, View
 from detectors.training.evaluate import committee_learner, figures, measure_shipped, plain_clip_learner
 from detectors.training.export import check_export, graph
 from detectors.training.holdout import hold_out
@@ -22,7 +22,7 @@ from detectors.training.shipping import train
 from detectors.training.synthetic import Choice, Config, choose, fit_committee
 from tests.detectors.training.corpora import INFORMED, VIEWS, make_corpus
 
-SMALL = Config(blocks=(5, 9, 12), strengths=(0.1,), committee=2, folds=3)
+SMALL = Config(blocks=(5, 9, 12), strengths=(0.1,), fewest=1, committee=2, folds=3)
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +50,36 @@ def test_left_out_families_never_train_the_model_that_scores_them(corpus: Corpus
 
     assert len(seen) == 3 * 3 + 2
     assert all(left_out.split(" ")[1] not in groups for left_out, groups in seen)
+
+
+def _with_families(names: list[tuple[str, str]]) -> Corpus:
+    """A corpus of a real picture and one generated one for each family and source."""
+    examples = [Example(f"{n}.png", Path(f"{n}.png"), True, *name[::-1]) for n, name in enumerate(names)]
+    real = Example("real.png", Path("real.png"), False, "camera", "photo")
+    return Corpus((*examples, real), {}, "", "", "")
+
+
+def test_families_of_few_pictures_are_left_out_together() -> None:
+    few = [("rare", "elsewhere"), ("scarce", "elsewhere")]
+    corpus = _with_families([("big", "one")] * 8 + [("large", "two")] * 8 + few)
+
+    assert corpus.families == ["big", "large", OTHERS]
+    assert {e.family for e in corpus.chosen(corpus.of_family(OTHERS))} == {"rare", "scarce"}
+    assert {e.group for e in corpus.chosen(corpus.without_family(OTHERS))} == {"big", "large", "camera"}
+
+
+def test_a_site_of_several_families_is_left_out_with_each() -> None:
+    site = [("big", "site")] * 8 + [("large", "site")] * 8
+    corpus = _with_families([*site, *[("own", "lab")] * 8, *[("own", "site")] * 2])
+
+    assert {e.group for e in corpus.chosen(corpus.without_family("big"))} == {"own", "camera"}
+    assert not any(e.source == "site" for e in corpus.chosen(corpus.without_family("big")))
+    kept = corpus.chosen(corpus.without_family("own"))
+    assert {e.group for e in kept} == {"big", "large", "camera"}, "not all of it is of the site"
+    alone = _with_families(site)
+    assert {e.group for e in alone.chosen(alone.without_family("big"))} == {"large", "camera"}, (
+        "nothing else would remain"
+    )
 
 
 def test_views_that_were_not_seen_are_not_used(corpus: Corpus) -> None:
@@ -98,7 +128,7 @@ def test_a_view_of_few_pictures_leaves_out_what_it_does_not_show(corpus: Corpus)
 
 
 def test_the_graph_says_what_numpy_says(corpus: Corpus, everything: np.ndarray) -> None:
-    committee = fit_committee(corpus, everything, Choice((5, 9), 0.1))
+    committee = fit_committee(corpus, everything, Choice((5, 9), 1.0))
     blocks = corpus.views[VIEWS[0]].blocks
     served = graph(committee, 1.5, -0.25)
 
