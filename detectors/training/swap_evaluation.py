@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.calibration import Calibration
 from detectors.image import Pixels
 from detectors.training.blending import OUTLINE, Blend, blend, draw
 from detectors.training.figures import auc, calibration_error, interval, probabilities, recall_at
@@ -24,6 +25,11 @@ Reconstruct = Callable[[Sequence[Pixels]], list[Pixels]]
 
 PROTOCOLS = {"native": ((0.85, 1.0), (75, 96)), "laundered": ((0.55, 0.85), (60, 95))}
 """Resampling scale and JPEG quality, drawn alike for a real crop and the fake made of it."""
+
+DRAWS, FEWEST_DRAWS = 600, 4
+"""Draws of the real crops of a fold that calibrate, portraits and photographs each, and at least of each crop."""
+
+SHARES = (0.5, 0.2, 0.1, 0.05, 0.01)
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,51 @@ def score_part(part: int, held: Sequence[FaceCrop], score: Score, reconstruct: R
                 rows += [(kind, protocol, face.person, 0), (kind, protocol, face.person, 1)]
     kinds, protocols, people, labels = zip(*rows, strict=True)
     return Scored(kinds, protocols, people, np.full(len(rows), part), np.array(labels), score(crops))
+
+
+@dataclass(frozen=True)
+class Reals:
+    """Logits of real crops that were held out, one row each. use: as the crop's; draw 0: the crop as it is."""
+
+    use: NDArray[np.str_]
+    part: NDArray[np.int64]
+    draw: NDArray[np.int64]
+    logit: Floats
+
+
+def score_reals(part: int, held: Sequence[FaceCrop], score: Score, seed: int) -> Reals:
+    """Score the real crops that one fold held out: as they are, and resampled and saved at random.
+
+    Portraits and photographs get about as many draws in all. Deterministic in `seed`.
+    """
+    rng = np.random.default_rng((seed, 2))
+    number = {use: sum(face.use == use for face in held) for use in ("portrait", "photo")}
+    rows: list[tuple[str, int]] = []
+    crops: list[Pixels] = []
+    for face in held:
+        draws = max(FEWEST_DRAWS, round(DRAWS / number[face.use]))
+        for draw_number in range(draws):
+            scales, qualities = PROTOCOLS["native" if draw_number % 2 else "laundered"]
+            scale, quality = float(rng.uniform(*scales)), int(rng.integers(*qualities))
+            crops.append(launder(face.pixels, scale, quality) if draw_number else face.pixels)
+            rows.append((face.use, draw_number))
+    uses, drawn = zip(*rows, strict=True)
+    return Reals(np.array(uses), np.full(len(rows), part), np.array(drawn), score(crops))
+
+
+def joined_reals(parts: Sequence[Reals]) -> Reals:
+    return Reals(*(np.concatenate([getattr(one, name) for one in parts]) for name in ("use", "part", "draw", "logit")))
+
+
+def reached(reals: Reals) -> dict[str, float]:
+    """Share of the faces of photographs, as they are, that reach each `fpr` when calibrated on the other folds."""
+    stated = np.ones(len(reals.logit))
+    for number in np.unique(reals.part):
+        own = reals.part == number
+        calibration = Calibration.fit(probabilities(reals.logit[~own]), model="", source="", fewest=1)
+        stated[own] = calibration.fprs(probabilities(reals.logit[own]))
+    faces = stated[(reals.use == "photo") & (reals.draw == 0)]
+    return {f"{share:g}": round(float((faces <= share).mean()), 4) for share in SHARES} if len(faces) else {}
 
 
 def joined(parts: Sequence[Scored]) -> Scored:

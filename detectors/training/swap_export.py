@@ -7,36 +7,35 @@ answers differently is refused, and so is one that is larger than what a package
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch import nn
 
 from detectors.calibration import Calibration
 from detectors.runtime import bare_session
 from detectors.swap import CARD_VERSION, sharpness
 from detectors.training.errors import TrainingError
-from detectors.training.swap import SwapNetwork
 from detectors.training.swap_data import FaceCrop, launder
-from detectors.training.swap_evaluation import Logistic, Scored
+from detectors.training.swap_evaluation import Logistic, Reals
 
 MOST_DIFFERENCE = 1e-3
 MOST_BYTES = 6_000_000
 LIMITS = [
     "Trained and tested on 112 px face crops: nothing is claimed of full-resolution swaps.",
-    "Trained on self-blended faces of eleven adults in public life. Other ages, darker or lighter skin, make-up, "
-    "beauty filters, scans and drawings were not measured.",
+    "Trained on blends of faces of eleven adults in public life, of photographs' and generated faces, and of pieces of "
+    "photographs. Ages, skin, make-up and beauty filters were not measured apart.",
     "Seen are blends and reprocessed faces. A picture that was generated as a whole has neither.",
     "Strong resizing and compression take the traces away: see the laundered rows.",
-    "Calibrated on crops that networks of the same making, trained without the person, scored.",
+    "Calibrated on what each network alone says of people it did not see; served is the mean of all.",
 ]
 
 
-def export(network: SwapNetwork, path: Path) -> float:
+def export(network: nn.Module, path: Path) -> float:
     """Write the network as ONNX, checked; the largest difference of its answers.
 
     Raises TrainingError when it differs by more than 1e-3 or the file is too large; then nothing is left at `path`.
@@ -66,7 +65,7 @@ def export(network: SwapNetwork, path: Path) -> float:
     return worst
 
 
-def difference(network: SwapNetwork, path: Path) -> float:
+def difference(network: nn.Module, path: Path) -> float:
     """Largest difference between torch's logits and ONNX Runtime's. Raises TrainingError above 1e-3."""
     crops = np.random.default_rng(0).random((16, 3, 112, 112), dtype=np.float32)
     with torch.no_grad():
@@ -86,13 +85,13 @@ def difference(network: SwapNetwork, path: Path) -> float:
 class Made:
     """What a training leaves to be served: the network, what calibrates it, and what its card says of the run."""
 
-    network: SwapNetwork
+    network: nn.Module
     logistic: Logistic
-    held_out: Scored
+    reals: Reals
     record: Mapping[str, Any]
 
 
-def publish(made: Made, faces: list[FaceCrop], folder: Path) -> dict[str, Any]:
+def publish(made: Made, crops: Sequence[FaceCrop], folder: Path) -> dict[str, Any]:
     """Write `swap.onnx`, `swap.calibration.json` and `swap.card.json` into a folder; the card.
 
     Raises TrainingError for a model that may not be served.
@@ -101,10 +100,11 @@ def publish(made: Made, faces: list[FaceCrop], folder: Path) -> dict[str, Any]:
     path = folder / "swap.onnx"
     worst = export(made.network, path)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    negatives = negative_scores(made)
+    negatives = made.logistic.probability(made.reals.logit)
+    photographs = int((made.reals.use == "photo").sum())
     source = (
-        f"{len(negatives)} draws of {len(faces)} real crops of {len({face.person for face in faces})} people, "
-        "each scored by a network that was trained without the person; resampled and saved as JPEG at random."
+        f"{len(negatives)} draws of real crops, {photographs} of them of photographs' faces, each scored by a network "
+        "that was trained without the person; as they are, or resampled and saved as JPEG at random."
     )
     calibration = Calibration.fit(negatives, model=f"swap@{sha256[:12]}", source=source)
     calibration.write(folder / "swap.calibration.json")
@@ -117,7 +117,7 @@ def publish(made: Made, faces: list[FaceCrop], folder: Path) -> dict[str, Any]:
         "output": "logit (n,); where (n, 14, 14): logits of the pasted part",
         "slope": made.logistic.slope,
         "offset": made.logistic.offset,
-        "least_sharpness": least_sharpness(faces),
+        "least_sharpness": least_sharpness(crops),
         "onnx_difference": float(f"{worst:.2g}"),
         **made.record,
         "limits": LIMITS,
@@ -128,12 +128,7 @@ def publish(made: Made, faces: list[FaceCrop], folder: Path) -> dict[str, Any]:
     return card
 
 
-def negative_scores(made: Made) -> NDArray[np.float64]:
-    """Calibrated scores of all held-out real crops."""
-    return made.logistic.probability(made.held_out.logit[made.held_out.label == 0])
-
-
-def least_sharpness(faces: list[FaceCrop]) -> float:
-    """What 99 in 100 real crops exceed after the strongest resampling that was tested."""
-    values = [sharpness(launder(face.pixels, 0.55, 60)) for face in faces]
+def least_sharpness(crops: Sequence[FaceCrop]) -> float:
+    """What 99 in 100 portraits exceed after the strongest resampling that was tested."""
+    values = [sharpness(launder(crop.pixels, 0.55, 60)) for crop in crops if crop.use == "portrait"]
     return round(float(np.quantile(values, 0.01)), 2)
