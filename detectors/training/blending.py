@@ -113,32 +113,6 @@ def in_tones_of(source: Pixels, target: Pixels, spread: float) -> Pixels:
     return np.asarray(np.clip(np.rint(source + tones), 0, 255), dtype=np.uint8)
 
 
-def in_bands(target: Pixels, source: Pixels, mask: Mask, bands: int) -> Pixels:
-    """`source` on `target` where the mask is 1, each of `bands` + 1 bands mixed by a mask as fine as the band.
-
-    Multi-band blending by Laplacian pyramids (Burt and Adelson 1983). Deterministic; uint8 (112, 112, 3).
-    """
-    below, above = _pyramid(target.astype(np.float32), bands), _pyramid(source.astype(np.float32), bands)
-    masks = [mask]
-    for _ in range(bands):
-        masks.append(np.asarray(cv2.pyrDown(masks[-1]), dtype=np.float32))
-    mixed = [one + (two - one) * share[:, :, None] for one, two, share in zip(below, above, masks, strict=True)]
-    whole = mixed[-1]
-    for band in reversed(mixed[:-1]):
-        whole = cv2.pyrUp(whole, dstsize=band.shape[1::-1]) + band
-    return np.asarray(np.clip(np.rint(whole), 0, 255), dtype=np.uint8)
-
-
-def _pyramid(picture: NDArray[np.float32], bands: int) -> list[NDArray[np.float32]]:
-    """What each halving takes away, the finest first, and at the end what is left."""
-    parts = []
-    for _ in range(bands):
-        smaller = np.asarray(cv2.pyrDown(picture), dtype=np.float32)
-        parts.append(picture - cv2.pyrUp(smaller, dstsize=picture.shape[1::-1]))
-        picture = smaller
-    return [*parts, picture]
-
-
 def blend(target: Pixels, source: Pixels, parameters: Blend) -> tuple[Pixels, Mask]:
     """`source`'s face on `target`, and the mask it came through: float32 (112, 112) in [0, 1].
 

@@ -33,8 +33,7 @@ class ForensicConfig(Schedule):
 
     seed: int = 7
     steps: int = 300
-    warm: int = 15
-    cool: int = 300
+    horizon: int = 300
     rate: float = 3e-3
     decay: float = 1e-3
     average: float = 0.97

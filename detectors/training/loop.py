@@ -28,15 +28,14 @@ Progress = Callable[[int, int, float], None]
 class Schedule:
     """How long, how fast and on what average a network is trained.
 
-    warm, cool: steps at the beginning in which the rate rises, and at the end in which it falls along a cosine.
-    average: share of the averaged weights that a step keeps; the average of the last steps stands for their end.
-    half: compute in bfloat16, which takes less than half the time where the processor has it.
+    horizon: steps of the cosine along which the rate falls; the average of the last steps stands for its end.
+    average: share of the averaged weights that a step keeps. half: compute in bfloat16, which takes less than half the
+    time where the processor has it.
     """
 
     seed: int
     steps: int
-    warm: int
-    cool: int
+    horizon: int
     rate: float
     decay: float
     average: float
@@ -44,9 +43,9 @@ class Schedule:
     half: bool = True
 
     def rate_at(self, step: int) -> float:
-        """The learning rate of a step."""
-        cooled = max(0.0, (step - self.steps + self.cool) / max(1, self.cool))
-        return self.rate * min(1.0, (step + 1) / max(1, self.warm)) * (0.5 + 0.5 * math.cos(math.pi * cooled))
+        """The learning rate of a step: a short rise, then along the cosine."""
+        rise = min(1.0, (step + 1) / max(1, self.horizon // 20))
+        return self.rate * rise * (0.5 + 0.5 * math.cos(math.pi * min(1.0, step / self.horizon)))
 
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -134,11 +133,10 @@ class Run(ABC, Generic[Network, Batch, Config]):
 
     @torch.no_grad()
     def _follow(self, keep: float) -> None:
-        for kept, current in zip(self.averaged.state_dict().values(), self.network.state_dict().values(), strict=True):
-            if kept.is_floating_point():
-                kept.lerp_(current, 1 - keep)
-            else:
-                kept.copy_(current)
+        for mean, new in zip(self.averaged.parameters(), self.network.parameters(), strict=True):
+            mean.lerp_(new, 1 - keep)
+        for mean, new in zip(self.averaged.buffers(), self.network.buffers(), strict=True):
+            mean.copy_(new)
 
 
 def _without_length(made_of: Mapping[str, Any]) -> dict[str, Any]:

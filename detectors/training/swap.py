@@ -1,8 +1,8 @@
 """The `swap` detector's network: what it is, and how it is trained.
 
 A small residual network looks at an aligned face crop and says whether a face was blended into it, and where. It learns
-from real crops and blends made of them (`swap_pairs.py`), a pair at a time, so that neither person, content, resampling
-nor compression tells the classes apart.
+from real faces and self-blended copies of the same faces (`blending.py`), a pair at a time, so that neither person,
+content, resampling nor compression tells the classes apart.
 """
 
 from collections.abc import Sequence
@@ -17,32 +17,25 @@ from torch.nn import functional as F
 
 from detectors.training.errors import TrainingError
 from detectors.training.loop import Run, Schedule
-from detectors.training.swap_data import FaceCrop, digest, network_input
-from detectors.training.swap_pairs import Batch, Pool, batch
+from detectors.training.swap_data import Batch, FaceCrop, batch, digest, network_input
 
 
 @dataclass(frozen=True)
 class SwapConfig(Schedule):
-    """How a network is trained. pairs: real crops of a batch, each with its blend; map_weight: of the loss on where;
-    ranking: of the loss that a blend stands above its own real crop.
+    """How a network is trained. pairs: real crops of a batch, each with its blend; map_weight: of the loss on where.
 
-    hard_from: step from which most blends leave few traces (`swap_pairs.hard_blend`).
-    grounds: share of the crops that are pieces of photographs, where there are any: without them so small a number of
-    faces is learnt by heart.
+    hard_from: step from which most blends leave few traces (`swap_data.hard_blend`).
     """
 
     seed: int = 5
-    steps: int = 6000
-    warm: int = 200
-    cool: int = 2000
+    steps: int = 4000
+    horizon: int = 4000
     rate: float = 2e-3
-    decay: float = 0.02
+    decay: float = 1e-3
     average: float = 0.99
     hard_from: int = 300
     pairs: int = 16
     map_weight: float = 1.0
-    ranking: float = 0.5
-    grounds: float = 0.4
 
 
 class Residual(nn.Module):
@@ -80,13 +73,11 @@ class SwapNetwork(nn.Module):
         self.head = nn.Linear(96 + 2, 1)
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.autocast(crops.device.type, enabled=False):  # bfloat16 would round by a whole grey level
-            residuals = F.conv2d(F.pad(crops, (2, 2, 2, 2), mode="replicate"), self.high_pass, groups=3)
+        residuals = F.conv2d(F.pad(crops, (2, 2, 2, 2), mode="replicate"), self.high_pass, groups=3)
         features = self.body(self.stem(torch.cat([(crops - 0.45) / 0.25, torch.tanh(residuals * 12)], dim=1)))
         where = self.where(features)[:, 0]
         spots = torch.sigmoid(where).flatten(1)
-        whole = self.top(features).mean(dim=(2, 3))
-        pooled = torch.cat([whole, spots.mean(1, True), spots.amax(1, True)], dim=1)
+        pooled = torch.cat([self.top(features).mean(dim=(2, 3)), spots.mean(1, True), spots.amax(1, True)], dim=1)
         logits: Tensor = self.head(pooled)[:, 0]
         return logits, where
 
@@ -100,53 +91,35 @@ def high_pass_filters() -> Tensor:
     return filters.repeat(3, 1, 1)[:, None]
 
 
-def loss_of(network: SwapNetwork, crops: Tensor, masks: Tensor, config: SwapConfig) -> Tensor:
-    """Cross-entropy of the classes (first half real, second half blended) and of the maps, and the ranking of pairs."""
-    logits, where = (answer.float() for answer in network(crops))
-    real, blended = logits.chunk(2)
-    labels = torch.cat([torch.zeros_like(real), torch.ones_like(blended)])
+def loss_of(network: SwapNetwork, crops: Tensor, masks: Tensor, map_weight: float) -> Tensor:
+    """Cross-entropy of the classes (first half real, second half blended) and of the maps."""
+    logits, where = network(crops)
+    labels = torch.cat([torch.zeros(len(crops) // 2), torch.ones(len(crops) // 2)]).to(logits)
     wanted = F.adaptive_avg_pool2d(masks[:, None], where.shape[-1])[:, 0]
     by_class = F.binary_cross_entropy_with_logits(logits, labels)
-    by_place = F.binary_cross_entropy_with_logits(where, wanted)
-    return by_class + config.map_weight * by_place + config.ranking * F.softplus(real - blended).mean()
+    return by_class + map_weight * F.binary_cross_entropy_with_logits(where, wanted)
 
 
 class SwapRun(Run[SwapNetwork, Batch, SwapConfig]):
-    """The training of one network on some crops."""
+    """The training of one network on some faces."""
 
-    def __init__(self, crops: Sequence[FaceCrop], config: SwapConfig, checkpoint: Path) -> None:
-        self.pool = Pool(crops)
-        if len({face.person for face in self.pool.faces}) < 2:
+    def __init__(self, faces: Sequence[FaceCrop], config: SwapConfig, checkpoint: Path) -> None:
+        if len({face.person for face in faces}) < 2:
             raise TrainingError("All crops show one person; two are needed.", hint="Add folders of other people.")
-        super().__init__(SwapNetwork, config, digest(crops), checkpoint)
+        self.faces = faces
+        super().__init__(SwapNetwork, config, digest(faces), checkpoint)
 
     def batch(self, step: int) -> Batch:
         config = self.config
-        share = config.grounds if self.pool.grounds else 0.0
-        return batch(self.pool, config.pairs, (config.seed, step), hard=step >= config.hard_from, grounds=share)
+        return batch(self.faces, config.pairs, (config.seed, step), hard=step >= config.hard_from)
 
     def loss(self, batch: Batch) -> Tensor:
         crops = torch.from_numpy(batch.crops).to(self.device, memory_format=torch.channels_last)
-        return loss_of(self.network, crops, torch.from_numpy(batch.masks).to(self.device), self.config)
-
-
-class Served(nn.Module):
-    """What is served: the mean answer of some networks to a crop and to its mirror image. Shapes as `SwapNetwork`'s."""
-
-    def __init__(self, networks: Sequence[SwapNetwork]) -> None:
-        super().__init__()
-        self.networks = nn.ModuleList(networks)
-
-    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
-        answers = [network(crops) for network in self.networks]
-        mirrored = [network(crops.flip(3)) for network in self.networks]
-        logits = torch.stack([logit for logit, _ in answers + mirrored]).mean(0)
-        maps = torch.stack([where for _, where in answers] + [where.flip(2) for _, where in mirrored]).mean(0)
-        return logits, maps
+        return loss_of(self.network, crops, torch.from_numpy(batch.masks).to(self.device), self.config.map_weight)
 
 
 @torch.no_grad()
-def logits_of(network: nn.Module, crops: Sequence[NDArray[np.uint8]], size: int = 64) -> NDArray[np.float64]:
+def logits_of(network: SwapNetwork, crops: Sequence[NDArray[np.uint8]], size: int = 64) -> NDArray[np.float64]:
     """The network's logits for RGB crops, float64 (n,)."""
     device = next(network.parameters()).device
     parts = [

@@ -13,31 +13,40 @@ from numpy.typing import NDArray
 
 from detectors.faces import FIVE_POINTS, TEMPLATE_SIDE
 from detectors.image import Pixels
-from detectors.training.blending import saved_as_jpeg
+from detectors.training.blending import (
+    Mask,
+    altered,
+    blend,
+    draw,
+    draw_seam,
+    draw_texture,
+    in_tones_of,
+    saved_as_jpeg,
+)
 from detectors.training.errors import TrainingError
 
 SAME_PICTURE = 31
 """PDQ distance, of 256 bits, at which two crops are one picture."""
 
-Use = Literal["portrait", "photo", "made", "ground"]
+OTHER_PERSON = 0.3
+"""Share of the blends in training that paste another person's face, in the target's colours."""
+
+
+Use = Literal["portrait", "photo", "made"]
 
 
 @dataclass(frozen=True, eq=False)
 class FaceCrop:
-    """A crop to learn from: RGB uint8 (112, 112, 3). `person` is the identity it is split by.
+    """A face without a blend: RGB uint8 (112, 112, 3), aligned. `person` is the identity it is split by.
 
-    use: "portrait" for an aligned real face of a known person and "photo" for one found in a photograph: they are tested
-    on as well; "made" for a face that is drawn, scanned or generated, and "ground" for a piece of a photograph.
+    use: "portrait" is of a known person, "photo" was found in a photograph, "made" in a generated, rendered or scanned
+    picture. The last are learnt from only, the others are tested on as well.
     """
 
     pixels: Pixels
     person: str
     name: str
     use: Use = "portrait"
-
-    @property
-    def tested(self) -> bool:
-        return self.use in ("portrait", "photo")
 
 
 def read_faces(folder: Path) -> list[FaceCrop]:
@@ -83,26 +92,24 @@ def check_apart(train: Sequence[FaceCrop], held: Sequence[FaceCrop]) -> None:
         raise TrainingError(
             f"{', '.join(shared)} would be both trained and tested on.", hint="Split by person, not by file."
         )
-    seen = [face for face in train if face.use != "ground"]
-    near = (256 - _bits(seen) @ _bits(held).T) // 2 <= SAME_PICTURE
+    near = (256 - _bits(train) @ _bits(held).T) // 2 <= SAME_PICTURE
     if near.any():
         first, second = np.argwhere(near)[0]
         raise TrainingError(
-            f"{seen[first].name} and {held[second].name} are one picture on both sides of the split.",
+            f"{train[first].name} and {held[second].name} are one picture on both sides of the split.",
             hint="Put the two folders together, or take the copy away.",
         )
 
 
 def folds(faces: Sequence[FaceCrop], number: int) -> list[tuple[list[FaceCrop], list[FaceCrop]]]:
-    """(train, held) for each of `number` groups of people; everyone who is tested on is held out once."""
-    people = sorted({face.person for face in faces if face.tested})
+    """(train, held) for each of `number` groups of people; every person is held out once."""
+    people = sorted({face.person for face in faces})
     if not 2 <= number <= len(people):
         raise TrainingError(f"{len(people)} people cannot be split into {number} groups.", hint="Use 2 or more.")
     parts = []
     for start in range(number):
         held = set(people[start::number])
-        out = [face for face in faces if face.person in held and face.tested]
-        parts.append(([face for face in faces if face.person not in held], out))
+        parts.append(([f for f in faces if f.person not in held], [f for f in faces if f.person in held]))
         check_apart(*parts[-1])
     return parts
 
@@ -113,6 +120,84 @@ def digest(faces: Sequence[FaceCrop]) -> str:
     for face in faces:
         running.update(face.name.encode() + face.pixels.tobytes())
     return running.hexdigest()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Crops float32 (2n, 3, 112, 112) in [0, 1], the second half blends of the first; masks float32 (2n, 112, 112)."""
+
+    crops: NDArray[np.float32]
+    masks: NDArray[np.float32]
+
+
+def batch(faces: Sequence[FaceCrop], size: int, seed: Sequence[int], *, hard: bool = False) -> Batch:
+    """`size` real crops and a blend of each, which passed through the same alterations. Deterministic in `seed`.
+
+    hard: most blends leave few traces: two people's faces in the same tones, or another fineness alone.
+    """
+    rng = np.random.default_rng(seed)
+    real, fake, masks = [], [], []
+    for number in rng.integers(len(faces), size=size):
+        first, second, mask = pair(faces, int(number), rng, hard=hard)
+        real.append(first)
+        fake.append(second)
+        masks.append(mask)
+    return Batch(network_input([*real, *fake]), np.concatenate([np.zeros((size, *masks[0].shape), np.float32), masks]))
+
+
+def pair(
+    faces: Sequence[FaceCrop], number: int, rng: np.random.Generator, *, hard: bool
+) -> tuple[Pixels, Pixels, Mask]:
+    """A real crop and a blend of it; turned, coloured, resampled and saved by the same random choices."""
+    base = jittered(faces[number].pixels, rng)
+    if rng.random() < 0.5:
+        base = altered(base, draw(rng))
+    blended, mask = (hard_blend if hard else self_blend)(faces, base, rng)
+    scale, quality = float(rng.uniform(0.55, 1.0)), int(rng.integers(60, 98))
+    resized, saved = rng.random() < 0.5, rng.random() < 0.75
+    scale, quality = scale if resized else 1.0, quality if saved else 0
+    return launder(base, scale, quality), launder(blended, scale, quality), mask
+
+
+def self_blend(faces: Sequence[FaceCrop], base: Pixels, rng: np.random.Generator) -> tuple[Pixels, Mask]:
+    """A crop on itself, or in `OTHER_PERSON` of the cases someone's face in its colours on it."""
+    source = base
+    if rng.random() < OTHER_PERSON:
+        other = faces[int(rng.integers(len(faces)))].pixels
+        source = in_colours_of(jittered(other, rng), base)
+    return blend(base, source, draw(rng))
+
+
+def hard_blend(faces: Sequence[FaceCrop], base: Pixels, rng: np.random.Generator) -> tuple[Pixels, Mask]:
+    """Of twenty: seven as in `self_blend`, eight of someone's detail on its tones, five that change the fineness only."""
+    chosen = rng.random()
+    if chosen < 0.35:
+        return self_blend(faces, base, rng)
+    if chosen < 0.6:
+        return blend(base, base, draw_texture(rng))
+    other = jittered(faces[int(rng.integers(len(faces)))].pixels, rng)
+    return blend(base, in_tones_of(other, base, float(rng.uniform(4, 16))), draw_seam(rng))
+
+
+def jittered(crop: Pixels, rng: np.random.Generator) -> Pixels:
+    """The crop mirrored or not, a little turned, scaled and moved, as landmarks are never exact."""
+    if rng.random() < 0.5:
+        crop = np.ascontiguousarray(crop[:, ::-1])
+    if rng.random() < 0.3:
+        return crop
+    middle = TEMPLATE_SIDE / 2
+    matrix = cv2.getRotationMatrix2D((middle, middle), float(rng.uniform(-6, 6)), float(rng.uniform(0.97, 1.15)))
+    matrix[:, 2] += rng.uniform(-3, 3, 2)
+    turned = cv2.warpAffine(crop, matrix, crop.shape[1::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+    return np.asarray(turned, dtype=np.uint8)
+
+
+def in_colours_of(crop: Pixels, model: Pixels) -> Pixels:
+    """The crop with the mean and spread of another's channels (Reinhard et al. 2001, in RGB)."""
+    values, wanted = crop.astype(np.float32), model.astype(np.float32)
+    spread = wanted.std(axis=(0, 1)) / np.maximum(values.std(axis=(0, 1)), 1.0)
+    moved = (values - values.mean(axis=(0, 1))) * np.clip(spread, 0.4, 2.5) + wanted.mean(axis=(0, 1))
+    return np.asarray(np.clip(moved, 0, 255), dtype=np.uint8)
 
 
 def launder(crop: Pixels, scale: float, quality: int) -> Pixels:

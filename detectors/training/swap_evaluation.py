@@ -6,7 +6,7 @@ Three kinds of fake, each beside the real crop it was made of, both resampled an
 bootstrap 95 %, resampling people and not crops, since crops of one person are alike.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,9 +25,6 @@ Reconstruct = Callable[[Sequence[Pixels]], list[Pixels]]
 
 PROTOCOLS = {"native": ((0.85, 1.0), (75, 96)), "laundered": ((0.55, 0.85), (60, 95))}
 """Resampling scale and JPEG quality, drawn alike for a real crop and the fake made of it."""
-
-DRAWS, FEWEST_DRAWS = 600, 4
-"""Draws of the real crops of a fold that calibrate, portraits and photographs each, and at least of each crop."""
 
 SHARES = (0.5, 0.2, 0.1, 0.05, 0.01)
 
@@ -98,46 +95,36 @@ def score_part(part: int, held: Sequence[FaceCrop], score: Score, reconstruct: R
 
 @dataclass(frozen=True)
 class Reals:
-    """Logits of real crops that were held out, one row each. use: as the crop's; draw 0: the crop as it is."""
+    """Logits of real crops that one fold held out. photos: of photographs' faces as they are, one each.
 
-    use: NDArray[np.str_]
-    part: NDArray[np.int64]
-    draw: NDArray[np.int64]
-    logit: Floats
-
-
-def score_reals(part: int, held: Sequence[FaceCrop], score: Score, seed: int) -> Reals:
-    """Score the real crops that one fold held out: as they are, and resampled and saved at random.
-
-    Portraits and photographs get about as many draws in all. Deterministic in `seed`.
+    laundered: of portraits' and photographs' faces, resampled and saved at random.
     """
-    rng = np.random.default_rng((seed, 2))
-    number = {use: sum(face.use == use for face in held) for use in ("portrait", "photo")}
-    rows: list[tuple[str, int]] = []
-    crops: list[Pixels] = []
-    for face in held:
-        draws = max(FEWEST_DRAWS, round(DRAWS / number[face.use]))
-        for draw_number in range(draws):
-            scales, qualities = PROTOCOLS["native" if draw_number % 2 else "laundered"]
-            scale, quality = float(rng.uniform(*scales)), int(rng.integers(*qualities))
-            crops.append(launder(face.pixels, scale, quality) if draw_number else face.pixels)
-            rows.append((face.use, draw_number))
-    uses, drawn = zip(*rows, strict=True)
-    return Reals(np.array(uses), np.full(len(rows), part), np.array(drawn), score(crops))
+
+    photos: Floats
+    laundered: Mapping[str, Floats]
+
+    def negatives(self) -> Floats:
+        """What `fpr` is counted on: photographs' faces weigh as much as the portraits, which are more."""
+        portraits = self.laundered.get("portrait", np.zeros(0))
+        others = np.concatenate([self.photos, self.laundered.get("photo", np.zeros(0))])
+        times = max(1, round(len(portraits) / len(others))) if len(others) else 0
+        return np.concatenate([portraits, np.tile(others, times)])
 
 
-def joined_reals(parts: Sequence[Reals]) -> Reals:
-    return Reals(*(np.concatenate([getattr(one, name) for one in parts]) for name in ("use", "part", "draw", "logit")))
+def reals_of(held: Sequence[FaceCrop], score: Score, scored: Mapping[str, Scored]) -> Reals:
+    """The real crops among what was scored by use, and photographs' faces as a scan sees them."""
+    photos = score([face.pixels for face in held if face.use == "photo"])
+    return Reals(photos, {use: rows.logit[rows.label == 0] for use, rows in scored.items()})
 
 
-def reached(reals: Reals) -> dict[str, float]:
+def reached(parts: Sequence[Reals]) -> dict[str, float]:
     """Share of the faces of photographs, as they are, that reach each `fpr` when calibrated on the other folds."""
-    stated = np.ones(len(reals.logit))
-    for number in np.unique(reals.part):
-        own = reals.part == number
-        calibration = Calibration.fit(probabilities(reals.logit[~own]), model="", source="", fewest=1)
-        stated[own] = calibration.fprs(probabilities(reals.logit[own]))
-    faces = stated[(reals.use == "photo") & (reals.draw == 0)]
+    stated = []
+    for part in parts:
+        others = np.concatenate([other.negatives() for other in parts if other is not part])
+        calibration = Calibration.fit(probabilities(others), model="", source="", fewest=1)
+        stated.append(calibration.fprs(probabilities(part.photos)))
+    faces = np.concatenate(stated)
     return {f"{share:g}": round(float((faces <= share).mean()), 4) for share in SHARES} if len(faces) else {}
 
 

@@ -27,11 +27,10 @@ MOST_DIFFERENCE = 1e-3
 MOST_BYTES = 6_000_000
 LIMITS = [
     "Trained and tested on 112 px face crops: nothing is claimed of full-resolution swaps.",
-    "Trained on blends of faces of eleven adults in public life, of photographs' and generated faces, and of pieces of "
-    "photographs. Ages, skin, make-up and beauty filters were not measured apart.",
+    "Trained on blends of faces of eleven adults in public life, of photographs and of generated pictures. Ages, skin, make-up and beauty filters were not measured apart.",
     "Seen are blends and reprocessed faces. A picture that was generated as a whole has neither.",
     "Strong resizing and compression take the traces away: see the laundered rows.",
-    "Calibrated on what each network alone says of people it did not see; served is the mean of all.",
+    "Calibrated on what networks and heads of the same making say of people they had not seen.",
 ]
 
 
@@ -46,11 +45,11 @@ def export(network: nn.Module, path: Path) -> float:
         warnings.simplefilter("ignore")  # torch deprecates its own exporters from within
         torch.onnx.export(
             network,
-            (torch.zeros(2, 3, 112, 112),),
+            (torch.zeros(2, 3, 112, 112), torch.zeros(2, 12, 768)),
             str(temporary),
-            input_names=["crops"],
+            input_names=["crops", "blocks"],
             output_names=["logit", "where"],
-            dynamic_axes={"crops": {0: "n"}, "logit": {0: "n"}, "where": {0: "n"}},
+            dynamic_axes={name: {0: "n"} for name in ("crops", "blocks", "logit", "where")},
             opset_version=17,
             dynamo=False,
         )
@@ -67,11 +66,14 @@ def export(network: nn.Module, path: Path) -> float:
 
 def difference(network: nn.Module, path: Path) -> float:
     """Largest difference between torch's logits and ONNX Runtime's. Raises TrainingError above 1e-3."""
-    crops = np.random.default_rng(0).random((16, 3, 112, 112), dtype=np.float32)
+    rng = np.random.default_rng(0)
+    inputs = {
+        "crops": rng.random((16, 3, 112, 112), dtype=np.float32),
+        "blocks": rng.standard_normal((16, 12, 768), dtype=np.float32),
+    }
     with torch.no_grad():
-        expected = [part.numpy() for part in network(torch.from_numpy(crops))]
-    session = bare_session(path)
-    answers = session.run(None, {"crops": crops})
+        expected = [part.numpy() for part in network(*map(torch.from_numpy, inputs.values()))]
+    answers = bare_session(path).run(None, inputs)
     worst = max(float(np.abs(one - two).max()) for one, two in zip(expected, answers, strict=True))
     if not worst <= MOST_DIFFERENCE:
         raise TrainingError(
@@ -87,7 +89,7 @@ class Made:
 
     network: nn.Module
     logistic: Logistic
-    reals: Reals
+    reals: Sequence[Reals]
     record: Mapping[str, Any]
 
 
@@ -100,11 +102,11 @@ def publish(made: Made, crops: Sequence[FaceCrop], folder: Path) -> dict[str, An
     path = folder / "swap.onnx"
     worst = export(made.network, path)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    negatives = made.logistic.probability(made.reals.logit)
-    photographs = int((made.reals.use == "photo").sum())
+    negatives = made.logistic.probability(np.concatenate([part.negatives() for part in made.reals]))
+    photographs = sum(len(part.photos) for part in made.reals)
     source = (
-        f"{len(negatives)} draws of real crops, {photographs} of them of photographs' faces, each scored by a network "
-        "that was trained without the person; as they are, or resampled and saved as JPEG at random."
+        f"{len(negatives)} draws of real crops, as they are or resampled and saved as JPEG at random, each scored by a "
+        f"network and a head that had not seen the person; half of them, by repetition, of {photographs} faces in photographs."
     )
     calibration = Calibration.fit(negatives, model=f"swap@{sha256[:12]}", source=source)
     calibration.write(folder / "swap.calibration.json")
@@ -113,7 +115,8 @@ def publish(made: Made, crops: Sequence[FaceCrop], folder: Path) -> dict[str, An
         "name": "swap",
         "sha256": sha256,
         "licence": "Apache-2.0",
-        "input": "crops: float32 (n, 3, 112, 112), RGB in [0, 1], aligned to detectors.faces.FIVE_POINTS",
+        "input": "crops: float32 (n, 3, 112, 112), RGB in [0, 1], aligned to detectors.faces.FIVE_POINTS; "
+        "blocks: float32 (n, 12, 768), the class tokens that `embedding` leaves of the same crops",
         "output": "logit (n,); where (n, 14, 14): logits of the pasted part",
         "slope": made.logistic.slope,
         "offset": made.logistic.offset,

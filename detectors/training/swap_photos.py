@@ -1,17 +1,16 @@
-"""Crops from ordinary pictures, to train `swap` on more than a folder of portraits holds.
+"""Faces from ordinary pictures, to train `swap` on more than a folder of portraits holds.
 
 Faces of photographs are real faces of more people, tested on too. Faces that are generated, rendered or scanned have no
-seam either: they are trained on alone. Pieces of photographs (`ground`) show what ordinary fineness is where there is no face.
+seam either: they are trained on alone.
 """
 
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from detectors.faces import TEMPLATE_SIDE, FacesDetector
+from detectors.faces import FacesDetector
 from detectors.image import Frame, Image, Pixels
 from detectors.likeness_scores import resolution
 from detectors.runtime import Runtime
@@ -26,16 +25,12 @@ FACELESS = ("drawn", "figure", "graphic", "chart")
 """Families of real rows whose faces, if any, are no faces of people."""
 
 LEAST_CONFIDENCE = 0.8
-GROUNDS = 4
-"""Pieces of a photograph that are kept; as many are tried four times over, and the flat ones dropped."""
-
-LARGEST_PIECE = 4 * TEMPLATE_SIDE
 
 
-def crops_of(manifests: Sequence[Path], runtime: Runtime, least_sharpness: float, kept: Path) -> list[FaceCrop]:
-    """The crops of all the manifests' pictures, in order; `kept` is a file that spares a second run the search.
+def faces_in(manifests: Sequence[Path], runtime: Runtime, least_sharpness: float, kept: Path) -> list[FaceCrop]:
+    """The faces of all the manifests' pictures, in order; `kept` is a file that spares a second run the search.
 
-    Nobody says who is shown, so all crops of one file count as one person. Raises DataError and ModelError.
+    Nobody says who is shown, so all faces of one file count as one person. Raises DataError and ModelError.
     """
     made_of = f"{_digest(manifests)} {least_sharpness:.4f}"
     if kept.is_file():
@@ -44,8 +39,9 @@ def crops_of(manifests: Sequence[Path], runtime: Runtime, least_sharpness: float
                 return [FaceCrop(*crop) for crop in zip(stored["pixels"], *stored["rows"].T.tolist(), strict=True)]
     detector = FacesDetector(runtime)
     examples = [example for manifest in manifests for example in read_manifest(manifest)]
-    crops = [crop for example in examples for crop in _crops(example, detector, least_sharpness)]
+    crops = [crop for example in examples for crop in _faces(example, detector, least_sharpness)]
     if crops:
+        kept.parent.mkdir(parents=True, exist_ok=True)
         part = kept.with_suffix(".part.npz")
         rows = [(crop.person, crop.name, crop.use) for crop in crops]
         np.savez(part, pixels=np.stack([crop.pixels for crop in crops]), rows=np.array(rows), made_of=made_of)
@@ -57,15 +53,12 @@ def _digest(manifests: Sequence[Path]) -> str:
     return hashlib.sha256(b"".join(manifest.read_bytes() for manifest in manifests)).hexdigest()
 
 
-def _crops(example: Example, detector: FacesDetector, least_sharpness: float) -> Iterator[FaceCrop]:
+def _faces(example: Example, detector: FacesDetector, least_sharpness: float) -> Iterator[FaceCrop]:
     pixels = np.ascontiguousarray(np.asarray(decode(example.path)))
     photograph = example.family == PHOTOGRAPHS and not example.generated
     if example.family not in FACELESS:
         for number, crop in enumerate(faces_of(pixels, detector, least_sharpness)):
             yield FaceCrop(crop, example.file, f"{example.file}#{number}", "photo" if photograph else "made")
-    if photograph:
-        for number, crop in enumerate(pieces_of(pixels, example.file, least_sharpness)):
-            yield FaceCrop(crop, example.file, f"{example.file}@{number}", "ground")
 
 
 def faces_of(pixels: Pixels, detector: FacesDetector, least_sharpness: float) -> Iterator[Pixels]:
@@ -76,18 +69,3 @@ def faces_of(pixels: Pixels, detector: FacesDetector, least_sharpness: float) ->
         sharp = sharpness(face.aligned) >= least_sharpness
         if face.score >= LEAST_CONFIDENCE and resolution(face) >= LEAST_RESOLUTION and sharp:
             yield face.aligned
-
-
-def pieces_of(pixels: Pixels, name: str, least_sharpness: float) -> Iterator[Pixels]:
-    """Up to `GROUNDS` squares of a picture, reduced to the size of a crop. Deterministic in the name."""
-    rng = np.random.default_rng(list(hashlib.sha256(name.encode()).digest()))
-    least, most = TEMPLATE_SIDE, min(*pixels.shape[:2], LARGEST_PIECE)
-    found = 0
-    for _ in range(4 * GROUNDS if most >= least else 0):
-        side = round(float(np.exp(rng.uniform(np.log(least), np.log(most)))))
-        top, left = (int(rng.integers(length - side + 1)) for length in pixels.shape[:2])
-        piece = pixels[top : top + side, left : left + side]
-        crop = np.asarray(cv2.resize(piece, (TEMPLATE_SIDE, TEMPLATE_SIDE), interpolation=cv2.INTER_AREA), np.uint8)
-        if found < GROUNDS and sharpness(crop) >= least_sharpness:
-            found += 1
-            yield np.ascontiguousarray(crop)
