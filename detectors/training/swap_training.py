@@ -21,6 +21,7 @@ from detectors.runtime import Runtime
 from detectors.swap import sharpness
 from detectors.training import linear, swap_head
 from detectors.training import swap_evaluation as evaluation
+from detectors.training.errors import TrainingError
 from detectors.training.features import FeatureCache
 from detectors.training.swap import SwapConfig, SwapNetwork, SwapRun, logits_of
 from detectors.training.swap_data import FaceCrop, digest, folds, network_input, read_faces, without_copies
@@ -33,6 +34,9 @@ Progress = Callable[[str, int, int, float | None], None]
 """Called with what is being done, how much of it, how much there is, and the loss where there is one."""
 
 FINAL, TOKENS = "final", "CLIP's tokens"
+
+FEWEST_FACES = 50
+"""Faces that are tested on, at least: with fewer there is nothing to calibrate on."""
 
 DRAWS = 1
 """Blends of each face that the head learns from."""
@@ -193,12 +197,21 @@ def data_record(faces: Sequence[FaceCrop]) -> dict[str, Any]:
 
 
 def all_faces(task: SwapTraining) -> list[FaceCrop]:
-    """The folder's faces, and those of the manifests that are as sharp as 99 in 100 of them; copies dropped."""
+    """The folder's faces, and those of the manifests that are as sharp as 99 in 100 of them; copies dropped.
+
+    Raises TrainingError for too few.
+    """
     faces = read_faces(task.faces)
     if task.photos:
         least = float(np.quantile([sharpness(face.pixels) for face in faces], 0.01))
         faces += faces_in(task.photos, task.runtime, least, task.work / "photos.npz")
-    return without_copies(faces)
+    faces = without_copies(faces)
+    if (found := sum(face.use != "made" for face in faces)) < FEWEST_FACES:
+        raise TrainingError(
+            f"{task.faces} and the photographs have {found} faces; {FEWEST_FACES} are needed to calibrate on.",
+            hint="Add crops, or name manifests of photographs.",
+        )
+    return faces
 
 
 def network_of(task: SwapTraining, faces: Sequence[FaceCrop], name: str, progress: Progress) -> SwapNetwork:

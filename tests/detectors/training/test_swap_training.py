@@ -214,8 +214,8 @@ def test_a_network_of_no_numbers_is_not_exported(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_whole_training_makes_a_model_that_is_served(tmp_path: Path) -> None:
-    """Twenty crops, two steps: the figures mean nothing, the files are whole."""
-    write_people(tmp_path / "faces", people(number=4, each=5))
+    """Fifty crops, two steps: the figures mean nothing, the files are whole."""
+    write_people(tmp_path / "faces", people(number=4, each=13))
     seen: set[str] = set()
     runtime = tiny_clip(tmp_path)
     task = SwapTraining(tmp_path / "faces", tmp_path / "work", tmp_path / "out", runtime, steps=2)
@@ -225,7 +225,7 @@ def test_a_whole_training_makes_a_model_that_is_served(tmp_path: Path) -> None:
     assert seen == {"fold-0", "fold-1", "final", "CLIP's tokens"}
     assert card == json.loads((tmp_path / "out" / "swap.card.json").read_text())
     assert {row["kind"] for row in card["figures"]} == {"self-blend", "clone"}
-    assert (card["people"], card["crops"]) == (4, {"portrait": 20})
+    assert (card["people"], card["crops"]) == (4, {"portrait": 52})
     detector = SwapDetector(runtime, tmp_path / "out")
     logits, maps = detector.answers([crop(1), crop(2)])
     assert logits.shape == (2,)
@@ -233,6 +233,13 @@ def test_a_whole_training_makes_a_model_that_is_served(tmp_path: Path) -> None:
     assert isinstance(detector.calibration, Calibration)
     with pytest.raises(ModelError, match="reads tokens of"):
         SwapDetector(Runtime(tmp_path, entries={"clip_vit_b16": changed(runtime)}), tmp_path / "out")
+
+
+def test_too_few_faces_to_calibrate_on_are_refused(tmp_path: Path) -> None:
+    write_people(tmp_path / "faces", people(number=4, each=3))
+
+    with pytest.raises(TrainingError, match="12 faces; 50 are needed"):
+        train(SwapTraining(tmp_path / "faces", tmp_path / "work", tmp_path / "out", tiny_clip(tmp_path)), print)
 
 
 def changed(runtime: Runtime) -> CatalogueEntry:
