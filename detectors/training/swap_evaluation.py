@@ -40,6 +40,14 @@ class Scored:
     label: NDArray[np.int64]
     logit: Floats
 
+    def swaps(self) -> "Scored":
+        """The rows without reconstructions, which put nobody in: they are shown, and nothing is fitted to them."""
+        rows = [row for row, kind in enumerate(self.kind) if kind != "reconstruction"]
+        kind, protocol, person = (
+            tuple(values[row] for row in rows) for values in (self.kind, self.protocol, self.person)
+        )
+        return Scored(kind, protocol, person, self.part[rows], self.label[rows], self.logit[rows])
+
     def where(self, kind: str, protocol: str) -> NDArray[np.bool_]:
         return np.asarray((np.array(self.kind) == kind) & (np.array(self.protocol) == protocol))
 
@@ -114,7 +122,7 @@ class Reals:
 def reals_of(held: Sequence[FaceCrop], score: Score, scored: Mapping[str, Scored]) -> Reals:
     """The real crops among what was scored by use, and photographs' faces as a scan sees them."""
     photos = score([face.pixels for face in held if face.use == "photo"])
-    return Reals(photos, {use: rows.logit[rows.label == 0] for use, rows in scored.items()})
+    return Reals(photos, {use: rows.swaps().logit[rows.swaps().label == 0] for use, rows in scored.items()})
 
 
 def reached(parts: Sequence[Reals]) -> dict[str, float]:

@@ -27,7 +27,9 @@ MOST_DIFFERENCE = 1e-3
 MOST_BYTES = 6_000_000
 LIMITS = [
     "Trained and tested on 112 px face crops: nothing is claimed of full-resolution swaps.",
-    "Trained on blends of faces of eleven adults in public life, of photographs and of generated pictures. Ages, skin, make-up and beauty filters were not measured apart.",
+    "Tested on faces pasted by another blender, not on swaps by a program that fits pose and light.",
+    "Trained on blends of faces of eleven adults in public life, of photographs and of generated pictures. Ages, skin, "
+    "make-up and beauty filters were not measured apart.",
     "Seen are blends and reprocessed faces. A picture that was generated as a whole has neither.",
     "Strong resizing and compression take the traces away: see the laundered rows.",
     "Calibrated on what networks and heads of the same making say of people they had not seen.",

@@ -165,7 +165,7 @@ def written(
         use: evaluation.joined([scored[use] for scored, _ in tests if use in scored])
         for use in sorted({use for scored, _ in tests for use in scored})
     }
-    held_out = evaluation.joined(list(by_use.values()))
+    held_out = evaluation.joined(list(by_use.values())).swaps()
     reals = [real for _, real in tests]
     record = {
         **data_record(faces),

@@ -186,7 +186,9 @@ def test_a_changed_model_is_not_loaded(shipped: Path) -> None:
         SwapModel.read(shipped)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"card": 2}', '{"card": 2, "sha256": "x", "backbone": "y", "slope": "a"}'])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"card": 2}', '{"card": 2, "sha256": "x", "backbone": "y", "slope": "a"}']
+)
 def test_a_damaged_card_is_refused(shipped: Path, content: str) -> None:
     (shipped / "swap.card.json").write_text(content)
 

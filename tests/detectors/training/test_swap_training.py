@@ -170,6 +170,13 @@ def test_pairs_take_turns_and_are_computed_once(tmp_path: Path) -> None:
     assert len(list((tmp_path / "tokens").rglob("*.npz"))) == 16
 
 
+def test_nothing_is_fitted_to_reconstructions() -> None:
+    kinds, labels = ("clone", "reconstruction", "clone"), np.array([0, 1, 1])
+    scored = evaluation.Scored(kinds, ("native",) * 3, ("a", "b", "c"), np.zeros(3, np.int64), labels, np.arange(3.0))
+
+    assert (scored.swaps().person, scored.swaps().logit.tolist()) == (("a", "c"), [0.0, 2.0])
+
+
 def test_photographs_weigh_as_much_as_portraits() -> None:
     reals = evaluation.Reals(np.full(5, 1.0), {"portrait": np.zeros(100), "photo": np.full(20, 1.0)})
 
