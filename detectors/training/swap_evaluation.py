@@ -1,8 +1,9 @@
 """What the `swap` network can do on people it was not trained on, and against blenders it has not seen.
 
-Three kinds of fake, each beside the real crop it was made of, both resampled and saved alike:
+Four kinds of fake, each beside the real crop it was made of, both resampled and saved alike:
 `self-blend` (the training's own blender, new people), `clone` (a face of another held-out person put in by
-`cv2.seamlessClone`) and `reconstruction` (the face alone through an autoencoder, under a soft mask). Intervals are
+`cv2.seamlessClone`), `alike` (the same of the crop most alike in light and pose) and `reconstruction` (the face alone
+through an autoencoder, under a soft mask). Intervals are
 bootstrap 95 %, resampling people and not crops, since crops of one person are alike.
 """
 
@@ -17,7 +18,7 @@ from detectors.calibration import Calibration
 from detectors.image import Pixels
 from detectors.training.blending import OUTLINE, Blend, blend, draw
 from detectors.training.figures import auc, calibration_error, interval, probabilities, recall_at
-from detectors.training.swap_data import FaceCrop, clones, launder
+from detectors.training.swap_data import FaceCrop, alike_clones, clones, launder
 
 Floats = NDArray[np.float64]
 Score = Callable[[Sequence[Pixels]], Floats]
@@ -25,6 +26,9 @@ Reconstruct = Callable[[Sequence[Pixels]], list[Pixels]]
 
 PROTOCOLS = {"native": ((0.85, 1.0), (75, 96)), "laundered": ((0.55, 0.85), (60, 95))}
 """Resampling scale and JPEG quality, drawn alike for a real crop and the fake made of it."""
+
+ALIKE = "alike"
+"""The kind of fake that is laundered by draws of its own: those of the others are as they were without it."""
 
 SHARES = (0.5, 0.2, 0.1, 0.05, 0.01)
 
@@ -64,6 +68,7 @@ def fakes(held: Sequence[FaceCrop], reconstruct: Reconstruct | None, seed: int) 
         made["reconstruction"] = [
             blend(face.pixels, copy, plain_blend(rng))[0] for face, copy in zip(held, copies, strict=True)
         ]
+    made[ALIKE] = [pixels for _, pixels in alike_clones(held)]
     return made
 
 
@@ -90,11 +95,12 @@ def score_part(part: int, held: Sequence[FaceCrop], score: Score, reconstruct: R
     made = fakes(held, reconstruct, seed)
     rows: list[tuple[str, str, str, int]] = []
     crops: list[Pixels] = []
-    rng = np.random.default_rng((seed, 1))
+    rng, apart = (np.random.default_rng((seed, number)) for number in (1, 4))
     for protocol, (scales, qualities) in PROTOCOLS.items():
         for kind, fake in made.items():
             for face, other in zip(held, fake, strict=True):
-                scale, quality = float(rng.uniform(*scales)), int(rng.integers(*qualities))
+                own = apart if kind == ALIKE else rng
+                scale, quality = float(own.uniform(*scales)), int(own.integers(*qualities))
                 crops += [launder(face.pixels, scale, quality), launder(other, scale, quality)]
                 rows += [(kind, protocol, face.person, 0), (kind, protocol, face.person, 1)]
     kinds, protocols, people, labels = zip(*rows, strict=True)

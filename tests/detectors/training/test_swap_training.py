@@ -231,7 +231,7 @@ def test_a_whole_training_makes_a_model_that_is_served(tmp_path: Path) -> None:
 
     assert seen == {"fold-0", "fold-1", "final", "CLIP's tokens"}
     assert card == json.loads((tmp_path / "out" / "swap.card.json").read_text())
-    assert {row["kind"] for row in card["figures"]} == {"self-blend", "clone"}
+    assert {row["kind"] for row in card["figures"]} == {"self-blend", "clone", "alike"}
     assert (card["people"], card["crops"]) == (4, {"portrait": 52})
     detector = SwapDetector(runtime, tmp_path / "out")
     logits, maps = detector.answers([crop(1), crop(2)])
