@@ -12,17 +12,18 @@ from numpy.typing import NDArray
 
 from detectors.base import Detector, Field, Finding, Label
 from detectors.calibration import Calibration
+from detectors.embedding import EmbeddingDetector
 from detectors.errors import ModelError
 from detectors.faces import Face
-from detectors.image import Image, Pixels
+from detectors.image import Frame, Image, Pixels
 from detectors.likeness_scores import resolution
 from detectors.runtime import Runtime, file_sha256
 
 WEIGHTS = Path(__file__).with_name("weights")
-CARD_VERSION = 1
+CARD_VERSION = 2
 
-MOST_FACES = 32
-"""Faces of one image that are measured, the largest first."""
+MOST_FACES = 8
+"""Faces of one image that are measured, the largest first; an animation shares them out to its frames, one at least."""
 
 LEAST_RESOLUTION = 0.5
 """Pixels of the frame for each pixel of the aligned crop, along a side: the network was not tested below."""
@@ -35,11 +36,13 @@ MAP_SIDE = 7
 class SwapModel:
     """A verified model with what its card says of reading its answers.
 
-    slope, offset: log-odds = slope · logit + offset. least_sharpness: crops below it are too blurred to judge.
+    backbone: `name@digest` of the CLIP whose tokens it reads. slope, offset: log-odds = slope · logit + offset.
+    least_sharpness: crops below it are too blurred to judge.
     """
 
     path: Path
     identity: str
+    backbone: str
     slope: float
     offset: float
     least_sharpness: float
@@ -54,28 +57,33 @@ class SwapModel:
         try:
             card: Mapping[str, Any] = json.loads(card_path.read_text())
             version, expected = card["card"], str(card["sha256"])
+            if version != CARD_VERSION:
+                raise ModelError(
+                    f"The model card {card_path} has version {version}, expected {CARD_VERSION}.", hint=hint
+                )
+            backbone = str(card["backbone"])
             numbers = {name: float(card[name]) for name in ("slope", "offset", "least_sharpness")}
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise ModelError(f"The model card {card_path} cannot be read: {error}", hint=hint) from error
-        if version != CARD_VERSION:
-            raise ModelError(f"The model card {card_path} has version {version}, expected {CARD_VERSION}.", hint=hint)
         digest = file_sha256(path)
         if digest != expected:
             raise ModelError(f"The model {path} has SHA-256 {digest}, its card says {expected}.", hint=hint)
-        return cls(path, f"swap@{digest[:12]}", **numbers)
+        return cls(path, f"swap@{digest[:12]}", backbone, **numbers)
 
 
 class SwapDetector(Detector):
     """Faces that were swapped or pasted in: one finding a face that `faces` found, the largest first.
 
-    A network trained on self-blended faces (docs/training-swap.md) sees the seams and the change of texture between a
-    face and what surrounds it; it ships with the package. `score` is the probability of a swap where both are equally likely before, `fpr` comes
-    from real faces of people whom the scoring network had not seen. Faces too small or too blurred to judge are
+    Two halves are weighed (docs/training-swap.md): a network trained on self-blended faces sees the seams and the change
+    of texture between a face and what surrounds it, and a linear head on CLIP's class tokens of the crop whether the two
+    belong together. It ships with the package. `score` is the probability of a swap where both are equally likely before,
+    `fpr` comes from real faces of people whom neither half had seen. Faces too small or too blurred to judge are
     `skipped` with the reason. Trained and measured on 112 px crops; no claim is made of anything finer.
     """
 
     name = "swap"
-    cost_ms = 4.0
+    cost_ms = 220.0
+    weights = ("clip_vit_b16",)
     needs = ("faces",)
     labels = (
         Label(
@@ -94,6 +102,12 @@ class SwapDetector(Detector):
         super().__init__(runtime)
         self.parameters = SwapModel.read(folder)
         self.calibration = Calibration.read(folder / "swap.calibration.json", model=self.parameters.identity)
+        self.embedding = EmbeddingDetector(runtime)
+        if self.parameters.backbone != (loaded := runtime.identity("clip_vit_b16")):
+            raise ModelError(
+                f"The model 'swap' reads tokens of {self.parameters.backbone}, not of {loaded}.",
+                hint="Restore the release's models, or train it anew: `palisade train swap`.",
+            )
         self.session = runtime.load(self.parameters.path)
 
     @property
@@ -110,16 +124,17 @@ class SwapDetector(Detector):
     def _measure(self, image: Image) -> list[Finding]:
         if "faces" not in image.features:
             return self.did_not_measure("skipped", "faces were not looked for")
-        by_frame = [self.judge(faces) for faces in image.features["faces"]]
+        most = max(1, MOST_FACES // max(1, len(image.features["faces"])))
+        by_frame = [self.judge(faces, most) for faces in image.features["faces"]]
         if image.frame_count == 1:
             return [replace(finding, frame=None) for findings in by_frame for finding in findings]
         return max(by_frame, key=lambda findings: max((f.score or 0.0 for f in findings), default=-1.0))
 
-    def judge(self, faces: Sequence[Face]) -> list[Finding]:
-        """A finding for each face of one frame: the measured ones first, then those that cannot be judged."""
+    def judge(self, faces: Sequence[Face], most: int = MOST_FACES) -> list[Finding]:
+        """A finding for each face of one frame: at most so many measured ones first, then those that are not judged."""
         ordered = sorted(faces, key=lambda face: -float(min(face.box[2:])))
-        reasons = [self.unfit(face) for face in ordered[:MOST_FACES]]
-        reasons += [f"only the {MOST_FACES} largest faces are measured"] * (len(ordered) - len(reasons))
+        reasons = [self.unfit(face) for face in ordered[:most]]
+        reasons += [f"only the {most} largest faces are measured"] * (len(ordered) - len(reasons))
         fit = [face for face, reason in zip(ordered, reasons, strict=True) if not reason]
         return self._findings(fit) + [
             replace(self.did_not_measure("skipped", reason)[0], region=face.region, frame=face.frame.index)
@@ -160,7 +175,8 @@ class SwapDetector(Detector):
     def answers(self, crops: Sequence[Pixels]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Logits (n,) and maps of logits (n, 14, 14) of aligned RGB crops (112, 112, 3)."""
         inputs = np.ascontiguousarray(np.stack(crops).transpose(0, 3, 1, 2), dtype=np.float32) / np.float32(255)
-        logits, maps = self.session.run(["logit", "where"], {"crops": inputs})
+        _, blocks = self.embedding.embed([Frame(0, crop) for crop in crops])
+        logits, maps = self.session.run(["logit", "where"], {"crops": inputs, "blocks": blocks})
         return logits, maps
 
 

@@ -1,15 +1,13 @@
 """The forensic network: what autoencoders leave in a picture, seen in residuals and their spectrum.
 
 It learns from real crops and their own reconstructions, a pair at a time (`forensic_data`), so that content, size and
-compression tell nothing. Every batch is drawn from (seed, step): an interrupted run goes on from its checkpoint.
+compression tell nothing.
 """
 
-import copy
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,31 +17,29 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detectors.image import Pixels
-from detectors.training import checkpoints
 from detectors.training.errors import TrainingError
 from detectors.training.forensic_crops import SIDE
 from detectors.training.forensic_data import batch
+from detectors.training.loop import Run, Schedule
 from detectors.training.swap import Residual
-
-Progress = Callable[[int, int, float], None]
 
 
 @dataclass(frozen=True)
-class ForensicConfig:
-    """pairs: of a batch. ranking: weight of the loss that a reconstruction stands above its own real picture.
+class ForensicConfig(Schedule):
+    """How a network is trained. pairs: of a batch. ranking: weight of the loss that a reconstruction stands above its own real picture.
 
-    smoothing: of the labels. average: of the weights that are served.
+    smoothing: of the labels.
     """
 
     seed: int = 7
     steps: int = 300
-    pairs: int = 10
+    horizon: int = 300
     rate: float = 3e-3
     decay: float = 1e-3
     average: float = 0.97
+    pairs: int = 10
     ranking: float = 1.0
     smoothing: float = 0.03
-    save_every: int = 50
 
 
 class ForensicNetwork(nn.Module):
@@ -145,48 +141,14 @@ def loss_of(network: nn.Module, crops: Tensor, config: ForensicConfig) -> Tensor
     return F.binary_cross_entropy_with_logits(logits, labels) + config.ranking * F.softplus(real - made).mean()
 
 
-class ForensicRun:
-    """A training run that can be stopped and taken up again."""
+class ForensicRun(Run[ForensicNetwork, NDArray[np.uint8], ForensicConfig]):
+    """The training of one network on some pairs."""
 
     def __init__(self, pairs: Pairs, config: ForensicConfig, checkpoint: Path) -> None:
         if not pairs.made or len(pairs.real) < 2:
             raise TrainingError("There is nothing to learn from: no autoencoder, or fewer than two pictures.")
-        torch.manual_seed(config.seed)
-        self.pairs, self.config, self.checkpoint = pairs, config, checkpoint
-        self.network = ForensicNetwork().train().to(memory_format=torch.channels_last)
-        self.averaged = copy.deepcopy(self.network).eval()
-        self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=config.rate, weight_decay=config.decay)
-        self.step = 0
-        self.made_of = {"config": asdict(config), "data": pairs.digest()}
-
-    def resume(self) -> None:
-        """Take up the checkpoint where there is one. Raises TrainingError when it is of another run."""
-        if not self.checkpoint.is_file():
-            return
-        state = torch.load(self.checkpoint, weights_only=True)
-        checkpoints.check_run(self.checkpoint, state["made_of"], self.made_of)
-        for name in ("network", "averaged", "optimiser"):
-            getattr(self, name).load_state_dict(state[name])
-        self.step = int(state["step"])
-
-    def save(self) -> None:
-        parts = {name: getattr(self, name).state_dict() for name in ("network", "averaged", "optimiser")}
-        checkpoints.save(self.checkpoint, {**parts, "step": self.step, "made_of": self.made_of})
-
-    def train(self, progress: Progress | None = None) -> ForensicNetwork:
-        """Run to the last step; the averaged network. Raises TrainingError at a loss that is not a number."""
-        losses: list[float] = []
-        with ThreadPoolExecutor(1) as ahead:
-            coming = ahead.submit(self.batch, self.step)
-            while self.step < self.config.steps:
-                ready, coming = coming.result(), ahead.submit(self.batch, self.step + 1)
-                losses.append(self.advance(ready))
-                if self.step % self.config.save_every == 0 or self.step == self.config.steps:
-                    self.save()
-                    if progress:
-                        progress(self.step, self.config.steps, float(np.mean(losses)))
-                    losses.clear()
-        return self.averaged
+        self.pairs = pairs
+        super().__init__(ForensicNetwork, config, pairs.digest(), checkpoint)
 
     def batch(self, step: int) -> NDArray[np.uint8]:
         """The crops of one step: real ones, then reconstructed ones."""
@@ -195,34 +157,8 @@ class ForensicRun:
             batch(self.pairs.real, self.pairs.made, self.pairs.groups, config.pairs, (config.seed, step))
         )
 
-    def advance(self, crops: NDArray[np.uint8]) -> float:
-        """One step of AdamW along a cosine, after a short warm-up; then the average follows."""
-        config, done = self.config, self.step / self.config.steps
-        warm = min(1.0, (self.step + 1) / max(1, config.steps // 20))
-        self.optimiser.param_groups[0]["lr"] = config.rate * warm * (0.51 + 0.49 * math.cos(math.pi * done))
-        torch.manual_seed(config.seed * 1_000_003 + self.step)  # of the dropout
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = loss_of(self.network, network_input(crops), config)
-        if not torch.isfinite(loss):
-            raise TrainingError(
-                f"The loss is {loss.item()} at step {self.step}; the last good checkpoint is {self.checkpoint}.",
-                hint="Lower the learning rate, or look for broken pixels in the data.",
-            )
-        self.optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
-        self.optimiser.step()
-        self.step += 1
-        self._follow(min(config.average, self.step / (self.step + 10)))
-        return float(loss.item())
-
-    @torch.no_grad()
-    def _follow(self, keep: float) -> None:
-        for kept, current in zip(self.averaged.state_dict().values(), self.network.state_dict().values(), strict=True):
-            if kept.is_floating_point():
-                kept.lerp_(current, 1 - keep)
-            else:
-                kept.copy_(current)
+    def loss(self, batch: NDArray[np.uint8]) -> Tensor:
+        return loss_of(self.network, network_input(batch).to(self.device), self.config)
 
 
 def network_input(crops: NDArray[np.uint8]) -> Tensor:

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -31,13 +32,21 @@ OTHER_PERSON = 0.3
 """Share of the blends in training that paste another person's face, in the target's colours."""
 
 
+Use = Literal["portrait", "photo", "made"]
+
+
 @dataclass(frozen=True, eq=False)
 class FaceCrop:
-    """A real face: RGB uint8 (112, 112, 3), aligned. `person` is the identity it is split by."""
+    """A face without a blend: RGB uint8 (112, 112, 3), aligned. `person` is the identity it is split by.
+
+    use: "portrait" is of a known person, "photo" was found in a photograph, "made" in a generated, rendered or scanned
+    picture. The last are learnt from only, the others are tested on as well.
+    """
 
     pixels: Pixels
     person: str
     name: str
+    use: Use = "portrait"
 
 
 def read_faces(folder: Path) -> list[FaceCrop]:
@@ -226,3 +235,20 @@ def clones(faces: Sequence[FaceCrop], rng: np.random.Generator) -> Iterator[tupl
     for face in faces:
         others = [other for other in faces if other.person != face.person]
         yield face, cloned(face.pixels, others[int(rng.integers(len(others)))].pixels)
+
+
+def alike_clones(faces: Sequence[FaceCrop]) -> Iterator[tuple[FaceCrop, Pixels]]:
+    """For each face, itself and a swap onto it of the other people's crop that is most alike in light and pose.
+
+    Alike is what a blurred grey copy of the crop has in common with another.
+    """
+    grey = np.stack([_lights(face.pixels) for face in faces])
+    for number, face in enumerate(faces):
+        others = [other for other, one in enumerate(faces) if one.person != face.person]
+        nearest = others[int(np.argmin(((grey[others] - grey[number]) ** 2).sum(axis=1)))]
+        yield face, cloned(face.pixels, faces[nearest].pixels)
+
+
+def _lights(crop: Pixels) -> NDArray[np.float64]:
+    soft = cv2.GaussianBlur(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), (0, 0), 3)[::8, ::8].astype(np.float64).ravel()
+    return np.asarray((soft - soft.mean()) / max(soft.std(), 1e-6))

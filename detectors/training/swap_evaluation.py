@@ -1,22 +1,24 @@
 """What the `swap` network can do on people it was not trained on, and against blenders it has not seen.
 
-Three kinds of fake, each beside the real crop it was made of, both resampled and saved alike:
+Four kinds of fake, each beside the real crop it was made of, both resampled and saved alike:
 `self-blend` (the training's own blender, new people), `clone` (a face of another held-out person put in by
-`cv2.seamlessClone`) and `reconstruction` (the face alone through an autoencoder, under a soft mask). Intervals are
+`cv2.seamlessClone`), `alike` (the same of the crop most alike in light and pose) and `reconstruction` (the face alone
+through an autoencoder, under a soft mask). Intervals are
 bootstrap 95 %, resampling people and not crops, since crops of one person are alike.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.calibration import Calibration
 from detectors.image import Pixels
 from detectors.training.blending import OUTLINE, Blend, blend, draw
 from detectors.training.figures import auc, calibration_error, interval, probabilities, recall_at
-from detectors.training.swap_data import FaceCrop, clones, launder
+from detectors.training.swap_data import FaceCrop, alike_clones, clones, launder
 
 Floats = NDArray[np.float64]
 Score = Callable[[Sequence[Pixels]], Floats]
@@ -24,6 +26,11 @@ Reconstruct = Callable[[Sequence[Pixels]], list[Pixels]]
 
 PROTOCOLS = {"native": ((0.85, 1.0), (75, 96)), "laundered": ((0.55, 0.85), (60, 95))}
 """Resampling scale and JPEG quality, drawn alike for a real crop and the fake made of it."""
+
+ALIKE = "alike"
+"""The kind of fake that is laundered by draws of its own: those of the others are as they were without it."""
+
+SHARES = (0.5, 0.2, 0.1, 0.05, 0.01)
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,14 @@ class Scored:
     part: NDArray[np.int64]
     label: NDArray[np.int64]
     logit: Floats
+
+    def swaps(self) -> "Scored":
+        """The rows without reconstructions, which put nobody in: they are shown, and nothing is fitted to them."""
+        rows = [row for row, kind in enumerate(self.kind) if kind != "reconstruction"]
+        kind, protocol, person = (
+            tuple(values[row] for row in rows) for values in (self.kind, self.protocol, self.person)
+        )
+        return Scored(kind, protocol, person, self.part[rows], self.label[rows], self.logit[rows])
 
     def where(self, kind: str, protocol: str) -> NDArray[np.bool_]:
         return np.asarray((np.array(self.kind) == kind) & (np.array(self.protocol) == protocol))
@@ -53,6 +68,7 @@ def fakes(held: Sequence[FaceCrop], reconstruct: Reconstruct | None, seed: int) 
         made["reconstruction"] = [
             blend(face.pixels, copy, plain_blend(rng))[0] for face, copy in zip(held, copies, strict=True)
         ]
+    made[ALIKE] = [pixels for _, pixels in alike_clones(held)]
     return made
 
 
@@ -79,15 +95,51 @@ def score_part(part: int, held: Sequence[FaceCrop], score: Score, reconstruct: R
     made = fakes(held, reconstruct, seed)
     rows: list[tuple[str, str, str, int]] = []
     crops: list[Pixels] = []
-    rng = np.random.default_rng((seed, 1))
+    rng, apart = (np.random.default_rng((seed, number)) for number in (1, 4))
     for protocol, (scales, qualities) in PROTOCOLS.items():
         for kind, fake in made.items():
             for face, other in zip(held, fake, strict=True):
-                scale, quality = float(rng.uniform(*scales)), int(rng.integers(*qualities))
+                own = apart if kind == ALIKE else rng
+                scale, quality = float(own.uniform(*scales)), int(own.integers(*qualities))
                 crops += [launder(face.pixels, scale, quality), launder(other, scale, quality)]
                 rows += [(kind, protocol, face.person, 0), (kind, protocol, face.person, 1)]
     kinds, protocols, people, labels = zip(*rows, strict=True)
     return Scored(kinds, protocols, people, np.full(len(rows), part), np.array(labels), score(crops))
+
+
+@dataclass(frozen=True)
+class Reals:
+    """Logits of real crops that one fold held out. photos: of photographs' faces as they are, one each.
+
+    laundered: of portraits' and photographs' faces, resampled and saved at random.
+    """
+
+    photos: Floats
+    laundered: Mapping[str, Floats]
+
+    def negatives(self) -> Floats:
+        """What `fpr` is counted on: photographs' faces weigh as much as the portraits, which are more."""
+        portraits = self.laundered.get("portrait", np.zeros(0))
+        others = np.concatenate([self.photos, self.laundered.get("photo", np.zeros(0))])
+        times = max(1, round(len(portraits) / len(others))) if len(others) else 0
+        return np.concatenate([portraits, np.tile(others, times)])
+
+
+def reals_of(held: Sequence[FaceCrop], score: Score, scored: Mapping[str, Scored]) -> Reals:
+    """The real crops among what was scored by use, and photographs' faces as a scan sees them."""
+    photos = score([face.pixels for face in held if face.use == "photo"])
+    return Reals(photos, {use: rows.swaps().logit[rows.swaps().label == 0] for use, rows in scored.items()})
+
+
+def reached(parts: Sequence[Reals]) -> dict[str, float]:
+    """Share of the faces of photographs, as they are, that reach each `fpr` when calibrated on the other folds."""
+    stated = []
+    for part in parts:
+        others = np.concatenate([other.negatives() for other in parts if other is not part])
+        calibration = Calibration.fit(probabilities(others), model="", source="", fewest=1)
+        stated.append(calibration.fprs(probabilities(part.photos)))
+    faces = np.concatenate(stated)
+    return {f"{share:g}": round(float((faces <= share).mean()), 4) for share in SHARES} if len(faces) else {}
 
 
 def joined(parts: Sequence[Scored]) -> Scored:

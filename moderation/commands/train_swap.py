@@ -8,6 +8,7 @@ import typer
 from rich.progress import Progress
 from rich.table import Table
 
+from detectors.runtime import Runtime
 from moderation.commands.console import err, out
 from moderation.errors import ModelError
 from moderation.settings import settings as environment
@@ -20,7 +21,7 @@ Autoencoder = Annotated[
 ]
 Photos = Annotated[
     list[Path] | None,
-    typer.Option(help="Manifest of photographs whose faces are trained and tested on too. May be given again."),
+    typer.Option(help="Manifest of pictures whose faces are trained and tested on too. May be given again."),
 ]
 Steps = Annotated[
     int | None, typer.Option(min=1, help="Steps of each network; as the shipped model had when left out.")
@@ -44,7 +45,8 @@ def swap(
 ) -> None:
     """Train the swap detector on real faces, test it on people left out, and write the model with its card.
 
-    One network is trained for each group of people that is left out, and one on everybody, which is written.
+    One network and one head on CLIP's tokens are trained for each group of people that is left out, and one of both on
+    everybody, which are written. CLIP is read from the models folder.
     """
     if importlib.util.find_spec("torch") is None:
         raise ModelError(
@@ -55,22 +57,22 @@ def swap(
     with Progress(console=err, disable=not err.is_terminal) as bar:
         tasks = {name: bar.add_task(name, total=None) for name in swap_training.names(groups)}
 
-        def progress(name: str, done: int, total: int, loss: float) -> None:
-            bar.update(tasks[name], completed=done, total=total, description=f"{name}, loss {loss:.3f}")
-            if not err.is_terminal:
-                err.print(f"{name}: step {done} of {total}, loss {loss:.3f}")
+        def progress(name: str, done: int, total: int, loss: float | None) -> None:
+            what = name if loss is None else f"{name}, loss {loss:.3f}"
+            bar.update(tasks[name], completed=done, total=total, description=what)
+            if not err.is_terminal and (loss is not None or done % 100 == 0 or done == total):
+                err.print(f"{what}: {done} of {total}")
 
         settings = swap_training.SwapTraining(
             faces,
             work,
             output,
+            Runtime(environment().models, threads=threads),
             autoencoder,
             steps=steps,
             seed=seed,
             groups=groups,
-            threads=threads,
             photos=tuple(photos or ()),
-            models=environment().models,
         )
         card = swap_training.train(settings, progress)
     table = Table("fakes", "protocol", "pairs", "AUC", "recall at 5 % FPR", "recall at 1 % FPR")

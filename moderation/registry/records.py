@@ -26,7 +26,7 @@ GATES: Mapping[str, Mapping[str, tuple[float, float]]] = {
         "native recall_at_0.01": (0.5, 1.0),
         "native ece": (0.0, 0.05),
     },
-    "swap": {"clone native auc": (0.75, 1.0), "ece": (0.0, 0.05)},
+    "swap": {"clone native auc": (0.85, 1.0), "ece": (0.0, 0.05)},
 }
 """What a model's evaluation must say before it runs beside or instead of another: least and greatest, by figure."""
 

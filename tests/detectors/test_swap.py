@@ -129,6 +129,15 @@ class TestSwap(DetectorContract):
         assert findings[0].frame == int(np.argmax(alone))
         assert findings[0].score == max(alone)
 
+    def test_an_animation_shares_the_faces_out_to_its_frames(self, detector: SwapDetector) -> None:
+        image = make_image(*[photo(crop).frames[0].pixels for crop in self.crops[:2]])
+        self.faces.detect([image])
+        image.features["faces"] = [faces * MOST_FACES for faces in image.features["faces"]]
+
+        (findings,) = detector.detect([image])
+
+        assert sum(finding.status == "ok" for finding in findings) == MOST_FACES // 2
+
     def test_findings_are_measured_again_with_another_model(self, detector: SwapDetector) -> None:
         assert detector.state("default") == detector.model
 
@@ -157,6 +166,8 @@ def test_the_shipped_model_is_small_and_says_what_it_is() -> None:
     assert card["figures"]
     assert card["limits"]
     assert card["ece"] <= 0.05
+    (clone,) = [row for row in card["figures"] if (row["kind"], row["protocol"]) == ("clone", "native")]
+    assert clone["auc"][0] >= 0.85
 
 
 @pytest.mark.parametrize("name", ["swap.onnx", "swap.card.json", "swap.calibration.json"])
@@ -175,12 +186,22 @@ def test_a_changed_model_is_not_loaded(shipped: Path) -> None:
         SwapModel.read(shipped)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"card": 1}', '{"card": 1, "sha256": "x", "slope": "steep"}'])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"card": 2}', '{"card": 2, "sha256": "x", "backbone": "y", "slope": "a"}']
+)
 def test_a_damaged_card_is_refused(shipped: Path, content: str) -> None:
     (shipped / "swap.card.json").write_text(content)
 
     with pytest.raises(ModelError, match="cannot be read"):
         SwapModel.read(shipped)
+
+
+def test_tokens_of_another_clip_are_refused(shipped: Path, runtime: Runtime) -> None:
+    card = json.loads((shipped / "swap.card.json").read_text())
+    (shipped / "swap.card.json").write_text(json.dumps({**card, "backbone": "clip_vit_b16@other"}))
+
+    with pytest.raises(ModelError, match="clip_vit_b16@other"):
+        SwapDetector(runtime, shipped)
 
 
 def test_a_card_of_another_version_is_refused(shipped: Path) -> None:

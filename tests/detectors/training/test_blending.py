@@ -18,7 +18,16 @@ from detectors.training.blending import (
     in_tones_of,
 )
 from detectors.training.errors import TrainingError
-from detectors.training.swap_data import FaceCrop, batch, check_apart, folds, launder, read_faces, without_copies
+from detectors.training.swap_data import (
+    FaceCrop,
+    alike_clones,
+    batch,
+    check_apart,
+    folds,
+    launder,
+    read_faces,
+    without_copies,
+)
 from tests.detectors.training.factories import crop, people, write_people
 
 
@@ -99,6 +108,18 @@ def test_batches_are_pairs_and_deterministic(hard) -> None:
     assert np.array_equal(one.crops, two.crops)
     assert not one.masks[:6].any()
     assert all(mask.any() for mask in one.masks[6:])
+
+
+def test_the_most_alike_face_of_another_person_is_pasted() -> None:
+    """Of two other people one has nearly the same picture, so that its clone changes the crop less."""
+    target, near, far = crop(1), np.clip(crop(1).astype(int) + 9, 0, 255).astype(np.uint8), crop(2)
+    names = [("a", target), ("b", near), ("c", far)]
+    faces = [FaceCrop(pixels, name, name) for name, pixels in names]
+
+    mixed = {face.person: pixels for face, pixels in alike_clones(faces)}
+
+    assert np.abs(mixed["a"].astype(int) - target).mean() < 1.0
+    assert np.abs(mixed["c"].astype(int) - far).mean() > 5.0
 
 
 def test_laundering_keeps_the_shape() -> None:
