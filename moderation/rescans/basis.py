@@ -18,11 +18,11 @@ log = structlog.get_logger(__name__)
 
 def basis_of(judge: Judge, spec: PlanSpec) -> dict[str, dict[str, str]]:
     """What a plan of this process rests on. models: by the name of each detector that the plan names. policies: by name, the
-    digest of its text, for plans that judge by policies anew."""
+    first digits of its text's digest, for plans that judge by policies anew."""
     classes = {cls.name: cls for cls in judge.scanner.classes}
     models = {name: judge.scanner.identity(classes[name]) for name in spec.detectors if name in classes}
     policies = _policies(judge, spec) if spec.using == "policy" else []
-    return {"models": models, "policies": {policy.name: policy.digest for policy in policies}}
+    return {"models": models, "policies": {policy.name: policy.digest[:12] for policy in policies}}
 
 
 def _policies(judge: Judge, spec: PlanSpec) -> list[Policy]:
