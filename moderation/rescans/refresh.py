@@ -91,7 +91,8 @@ def _stale(
 ) -> list[Stale]:
     """Only what a head measured names its model."""
     stale, mark = [], f'"model": {json.dumps(head.model)}'
-    reads = {policy.digest for policy in {id(p): p for p in policies.values()}.values() if head.name in policy.needs}
+    distinct = {policy.digest: policy for policy in policies.values()}
+    reads = {digest for digest, policy in distinct.items() if head.name in policy.needs}
     for posting in postings:
         policy = policies.get(posting.scan_id)
         if policy is None or policy.digest not in reads:

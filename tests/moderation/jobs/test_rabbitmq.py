@@ -14,14 +14,16 @@ from tests.factories import encode, picture
 from tests.faults.services import RABBITMQ, RabbitMq
 from tests.hosts import Host
 from tests.moderation.jobs.workers import (
+    app,
     done_once_though_the_worker_is_killed,
     effects,
     environment_of,
     process,
-    server_of,
     state,
     until,
 )
+
+__all__ = ["app"]
 
 pytestmark = pytest.mark.slow
 
@@ -37,12 +39,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMq]:
 @pytest.fixture
 def environment(server: RabbitMq, tmp_path: Path) -> dict[str, str]:
     return environment_of(server.url, f"sqlite:///{tmp_path / 'palisade.db'}", tmp_path)
-
-
-@pytest.fixture
-def app(environment: dict[str, str]) -> Iterator[Application]:
-    with server_of(environment) as application:
-        yield application
 
 
 def test_a_job_whose_worker_is_killed_is_done_once(app: Application, environment: dict[str, str], host: Host) -> None:

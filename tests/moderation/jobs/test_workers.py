@@ -14,15 +14,17 @@ from moderation.jobs.records import Order
 from tests.factories import encode, picture
 from tests.hosts import Host
 from tests.moderation.jobs.workers import (
+    app,
     done_once_though_the_worker_is_killed,
     effects,
     environment_of,
     held_back,
     process,
-    server_of,
     state,
     until,
 )
+
+__all__ = ["app"]
 
 pytestmark = pytest.mark.slow
 
@@ -42,12 +44,6 @@ def broker(redis_url: str) -> Iterator[str]:
 @pytest.fixture
 def environment(broker: str, database_url: str, tmp_path: Path) -> dict[str, str]:
     return environment_of(broker, database_url, tmp_path)
-
-
-@pytest.fixture
-def app(environment: dict[str, str]) -> Iterator[Application]:
-    with server_of(environment) as application:
-        yield application
 
 
 def test_a_job_whose_worker_is_killed_is_done_once(app: Application, environment: dict[str, str], host: Host) -> None:

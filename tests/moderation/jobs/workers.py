@@ -51,9 +51,9 @@ def environment_of(broker: str, database_url: str, folder: Path) -> dict[str, st
     }
 
 
-@contextmanager
-def server_of(environment: dict[str, str]) -> Iterator[Application]:
-    """What the server is in these tests, with these variables: it takes jobs, and does none."""
+@pytest.fixture
+def app(environment: dict[str, str]) -> Iterator[Application]:
+    """What the server is in these tests, with the variables of `environment`: it takes jobs, and does none."""
     with pytest.MonkeyPatch.context() as patched:
         for name, value in environment.items():
             patched.setenv(name, value)
